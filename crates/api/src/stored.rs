@@ -1,0 +1,152 @@
+//! [`StoredObject`]: one object as the store holds it, shared by every list, watch and consumer in the
+//! process.
+//!
+//! The store's bytes carry no resource version, because it is known only after the commit. It is spliced in
+//! when bytes leave the process, so an object is encoded once and its bytes are never copied to be changed.
+
+use crate::object::{DecodeError, Kind, Object};
+use crate::resource::Strategy;
+use bytes::Bytes;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
+use std::sync::{Arc, OnceLock};
+
+/// An object and its revision. Immutable; cheap to share as `Arc<StoredObject>`.
+#[derive(Debug)]
+pub struct StoredObject {
+    revision: i64,
+    raw: Bytes,
+    /// Offset just after `"metadata":{`, where the resource version goes.
+    splice_at: usize,
+    meta: OnceLock<Box<ObjectMeta>>,
+    object: OnceLock<Arc<dyn Object>>,
+}
+
+const METADATA: &[u8] = b"\"metadata\":{";
+
+impl StoredObject {
+    /// Wraps canonical JSON without a resource version, as [`Object::to_json`] writes it, committed at
+    /// `revision`. Fails when the bytes do not start with `apiVersion`, `kind` and `metadata`.
+    pub fn new(revision: i64, raw: Bytes) -> Result<Self, DecodeError> {
+        let head = &raw[..raw.len().min(1024)];
+        let found = head.windows(METADATA.len()).position(|w| w == METADATA);
+        let Some(at) = found else {
+            return Err(DecodeError("object does not start with apiVersion, kind and metadata".to_owned()));
+        };
+        let splice_at = at + METADATA.len();
+        Ok(Self { revision, raw, splice_at, meta: OnceLock::new(), object: OnceLock::new() })
+    }
+
+    /// Wraps an object that is about to be answered or was just received: its own resource version, if any,
+    /// becomes the revision.
+    pub fn from_object(mut object: Box<dyn Object>) -> Result<Self, DecodeError> {
+        let revision = object.meta_mut().resource_version.take().and_then(|v| v.parse().ok()).unwrap_or(0);
+        let stored = Self::new(revision, object.to_json().into())?;
+        if revision > 0 {
+            object.meta_mut().resource_version = Some(revision.to_string());
+        }
+        let _ = stored.object.set(Arc::from(object));
+        Ok(stored)
+    }
+
+    /// The revision of its last change: its resource version. 0 when it was never stored.
+    pub fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// The stored bytes, without a resource version.
+    pub fn raw(&self) -> &Bytes {
+        &self.raw
+    }
+
+    /// Appends the object's JSON with its resource version.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        let (head, middle, tail) = self.parts();
+        out.reserve(head.len() + middle.len() + tail.len());
+        out.extend_from_slice(&head);
+        out.extend_from_slice(middle.as_bytes());
+        out.extend_from_slice(&tail);
+    }
+
+    /// The object's JSON in three pieces that share the stored bytes: head, resource version, tail.
+    pub fn parts(&self) -> (Bytes, String, Bytes) {
+        let comma = if self.raw.get(self.splice_at) == Some(&b'}') { "" } else { "," };
+        let middle = match self.revision {
+            0 => String::new(),
+            revision => format!("\"resourceVersion\":\"{revision}\"{comma}"),
+        };
+        (self.raw.slice(..self.splice_at), middle, self.raw.slice(self.splice_at..))
+    }
+
+    /// The object's JSON with its resource version.
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.write_json(&mut out);
+        out
+    }
+
+    /// Its metadata, parsed at most once. Damaged metadata reads as empty.
+    pub fn meta(&self) -> &ObjectMeta {
+        #[derive(Deserialize)]
+        struct Partial {
+            metadata: ObjectMeta,
+        }
+        if let Some(object) = self.object.get() {
+            return object.meta();
+        }
+        self.meta.get_or_init(|| {
+            let mut meta = serde_json::from_slice::<Partial>(&self.raw)
+                .map(|partial| partial.metadata)
+                .unwrap_or_default();
+            meta.resource_version = (self.revision > 0).then(|| self.revision.to_string());
+            Box::new(meta)
+        })
+    }
+
+    /// The typed object, decoded at most once per process.
+    pub fn get<K: Kind>(&self) -> Result<Arc<K>, DecodeError> {
+        if let Some(shared) = self.object.get()
+            && let Ok(typed) = shared.clone().into_any_arc().downcast::<K>()
+        {
+            return Ok(typed);
+        }
+        let mut typed = K::from_json(&self.raw)?;
+        self.stamp(&mut typed);
+        let typed = Arc::new(typed);
+        let _ = self.object.set(typed.clone());
+        Ok(typed)
+    }
+
+    /// The object, decoded at most once per process by its resource's strategy.
+    pub fn object(&self, strategy: &dyn Strategy) -> Result<Arc<dyn Object>, DecodeError> {
+        if let Some(shared) = self.object.get() {
+            return Ok(shared.clone());
+        }
+        let mut object = strategy.decode(&self.raw)?;
+        self.stamp(object.as_mut());
+        let shared: Arc<dyn Object> = Arc::from(object);
+        let _ = self.object.set(shared.clone());
+        Ok(shared)
+    }
+
+    fn stamp(&self, object: &mut dyn Object) {
+        object.meta_mut().resource_version = (self.revision > 0).then(|| self.revision.to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splices_the_resource_version() {
+        let raw = Bytes::from_static(br#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"}}"#);
+        let stored = StoredObject::new(7, raw).unwrap();
+        assert_eq!(
+            String::from_utf8(stored.to_json()).unwrap(),
+            r#"{"apiVersion":"v1","kind":"Pod","metadata":{"resourceVersion":"7","name":"a"}}"#
+        );
+        assert_eq!(stored.meta().resource_version.as_deref(), Some("7"));
+        assert!(StoredObject::new(1, Bytes::from_static(b"{}")).is_err());
+    }
+}

@@ -1,0 +1,10 @@
+//! What every daemon shares: clock, supervised tasks and shutdown, TLS.
+//!
+//! Deliberately absent: Kubernetes objects and anything that only one daemon needs.
+
+pub mod clock;
+pub mod tasks;
+pub mod tls;
+
+pub use clock::{Clock, SharedClock};
+pub use tasks::Tasks;

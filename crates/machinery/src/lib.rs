@@ -1,0 +1,12 @@
+//! The object model of Kubernetes without I/O: names of kinds, `Status`, field paths and errors,
+//! selectors, quantities, codecs and patches.
+//!
+//! Deliberately absent: sockets, files, clocks, threads, and any knowledge of a particular kind.
+
+pub mod field;
+pub mod gvk;
+pub mod status;
+
+pub use field::{FieldError, FieldErrorType, FieldErrors, FieldPath};
+pub use gvk::{GroupKind, GroupResource, GroupVersion, GroupVersionKind, GroupVersionResource};
+pub use status::{Reason, Status, StatusCause, StatusDetails};

@@ -1,0 +1,10 @@
+//! The revisioned key-value store: etcd's model behind one trait. It knows bytes, not objects.
+//!
+//! Deliberately absent: Kubernetes objects, JSON, HTTP.
+
+pub mod kv;
+
+pub use kv::{
+    Commit, Compare, Event, EventKind, KeyValue, LeaseId, Op, OpResult, Range, RangeOptions, Revision, Store,
+    StoreError, Txn, TxnResult, WatchStream,
+};
