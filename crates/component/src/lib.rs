@@ -1,10 +1,11 @@
-//! What every daemon shares: clock, supervised tasks and shutdown, TLS.
+//! What every daemon shares: clock, supervised tasks and shutdown, TLS, the raw proxy.
 //!
 //! Deliberately absent: Kubernetes objects and anything that only one daemon needs.
 
 pub mod clock;
 pub mod tasks;
 pub mod tls;
+pub mod upgrade;
 
 pub use clock::{Clock, SharedClock};
 pub use tasks::Tasks;
