@@ -7,14 +7,37 @@
 //!
 //! Deliberately absent: HTTP, storage, clocks and anything that happens after an object is accepted.
 
+pub mod admissionregistration;
+pub mod apiextensions;
+pub mod apiregistration;
+pub mod apps;
+pub mod authentication;
+pub mod authorization;
+pub mod autoscaling;
+pub mod batch;
+pub mod certificates;
+pub mod coordination;
+pub mod core;
+pub mod discovery;
+pub mod dra;
+pub mod events;
+pub mod flowcontrol;
+pub mod networking;
+pub mod node;
 pub mod object;
+pub mod policy;
+pub mod rbac;
 pub mod resource;
 pub mod rules;
+pub mod scheduling;
+pub mod storage;
 pub mod stored;
+pub mod table;
 pub mod transport;
 
 pub use k8s_openapi;
 pub use object::{DecodeError, Kind, Object};
-pub use resource::{Column, ResourceDef, SelectableField, Strategy, Subresource, Verb};
+pub use resource::{Column, Conversion, ResourceDef, SelectableField, Strategy, Subresource, Verb};
 pub use rules::Rules;
 pub use stored::StoredObject;
+pub use table::ResourceTable;

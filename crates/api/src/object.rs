@@ -83,6 +83,10 @@ impl Scope for k8s_openapi::ClusterResourceScope {
     const NAMESPACED: bool = false;
 }
 
+impl Scope for k8s_openapi::SubResourceScope {
+    const NAMESPACED: bool = true;
+}
+
 /// Implements [`Object`] and [`Kind`] for types of k8s-openapi.
 #[macro_export]
 macro_rules! kind {

@@ -258,6 +258,21 @@ impl<K: Rules> Strategy for Typed<K> {
     }
 }
 
+/// Turns an object of one version into another.
+pub type Convert = Arc<dyn Fn(&dyn Object) -> Result<Box<dyn Object>, DecodeError> + Send + Sync>;
+
+/// How a served version relates to the version in which its objects are stored. Both directions keep
+/// everything: what the other version cannot say travels in annotations, as upstream does it.
+#[derive(Clone)]
+pub struct Conversion {
+    /// The version of the stored objects.
+    pub stored: GroupVersionKind,
+    /// Served to stored.
+    pub to_stored: Convert,
+    /// Stored to served.
+    pub from_stored: Convert,
+}
+
 /// One served version of a resource.
 #[derive(Clone)]
 pub struct ResourceDef {
@@ -286,6 +301,8 @@ pub struct ResourceDef {
     /// Group and resource whose key space holds its objects; differs from its own where two groups serve the
     /// same objects (`events` and `events.k8s.io`).
     pub storage: GroupResource,
+    /// Set where the stored version is another one; `None` lets stored bytes pass through untouched.
+    pub conversion: Option<Conversion>,
     /// Defaulting, validation, printing.
     pub strategy: Arc<dyn Strategy>,
 }
@@ -312,6 +329,7 @@ impl ResourceDef {
             columns: K::columns(),
             selectable: Vec::new(),
             storage: GroupResource::new(K::GROUP, K::PLURAL),
+            conversion: None,
             strategy: Arc::new(Typed::<K>(PhantomData)),
         }
     }
@@ -363,6 +381,29 @@ impl ResourceDef {
         let get = move |object: &dyn Object| object.downcast_ref::<K>().map(get).unwrap_or_default();
         self.selectable.push(SelectableField { path: path.into(), get: Arc::new(get) });
         self
+    }
+
+    /// Stores objects of this version `K` as `S`, in the key space of `S`.
+    #[must_use]
+    pub fn stored_as<K: Kind, S: Kind>(mut self, to: fn(&K) -> S, from: fn(&S) -> K) -> Self {
+        fn convert<A: Kind, B: Kind>(f: fn(&A) -> B) -> Convert {
+            Arc::new(move |object| match object.downcast_ref::<A>() {
+                Some(object) => Ok(Box::new(f(object))),
+                None => Err(DecodeError(format!("{} cannot be converted to {}", object.gvk(), B::KIND))),
+            })
+        }
+        self.storage = GroupResource::new(S::GROUP, S::PLURAL);
+        self.conversion = Some(Conversion {
+            stored: GroupVersionKind::new(S::GROUP, S::VERSION, S::KIND),
+            to_stored: convert(to),
+            from_stored: convert(from),
+        });
+        self
+    }
+
+    /// The version in which its objects are stored.
+    pub fn stored_gvk(&self) -> &GroupVersionKind {
+        self.conversion.as_ref().map_or(&self.gvk, |conversion| &conversion.stored)
     }
 
     /// Group, version and plural.

@@ -1,0 +1,13 @@
+//! `v1` Binding.
+
+use crate::{ResourceDef, Rules, Verb};
+use k8s_openapi::api::core::v1::Binding;
+
+crate::kind!(Binding);
+
+impl Rules for Binding {}
+
+/// The resource `bindings`.
+pub fn def() -> ResourceDef {
+    ResourceDef::of::<Binding>().verbs(&[Verb::Create])
+}
