@@ -1,0 +1,9 @@
+//! What a request asks for, read from its method, path and query.
+//!
+//! Deliberately absent: whether the resource exists, whether the request is allowed, bodies.
+
+mod info;
+mod query;
+
+pub use info::RequestInfo;
+pub use query::Query;
