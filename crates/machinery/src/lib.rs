@@ -3,9 +3,16 @@
 //!
 //! Deliberately absent: sockets, files, clocks, threads, and any knowledge of a particular kind.
 
+pub mod codec;
 pub mod field;
+pub mod fields;
 pub mod gvk;
+pub mod labels;
+pub mod names;
+pub mod patch;
 pub mod status;
+#[cfg(test)]
+mod testing;
 
 pub use field::{FieldError, FieldErrorType, FieldErrors, FieldPath};
 pub use gvk::{GroupKind, GroupResource, GroupVersion, GroupVersionKind, GroupVersionResource};
