@@ -1,0 +1,39 @@
+//! The plugins, one file each, and the table of those that are on by default.
+
+mod balanced_allocation;
+mod image_locality;
+mod node_affinity;
+mod node_name;
+mod node_ports;
+mod node_resources_fit;
+mod node_unschedulable;
+pub mod selectors;
+mod scheduling_gates;
+mod taint_toleration;
+
+use crate::framework::Framework;
+
+/// Registers a plugin at its extension points.
+type Register = fn(&mut Framework);
+
+/// Plugins in the order of their calls: cheap and decisive filters first.
+pub const DEFAULTS: &[(&str, Register)] = &[
+    ("SchedulingGates", scheduling_gates::register),
+    ("NodeUnschedulable", node_unschedulable::register),
+    ("NodeName", node_name::register),
+    ("TaintToleration", taint_toleration::register),
+    ("NodeAffinity", node_affinity::register),
+    ("NodePorts", node_ports::register),
+    ("NodeResourcesFit", node_resources_fit::register),
+    ("NodeResourcesBalancedAllocation", balanced_allocation::register),
+    ("ImageLocality", image_locality::register),
+];
+
+/// A framework with the default plugins.
+pub fn defaults() -> Framework {
+    let mut framework = Framework::default();
+    for (_, register) in DEFAULTS {
+        register(&mut framework);
+    }
+    framework
+}
