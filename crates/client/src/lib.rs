@@ -7,11 +7,11 @@
 
 pub mod backoff;
 pub mod client;
-//pub mod config;
+pub mod config;
 pub mod controller;
 pub mod dynamic;
 pub mod events;
-//pub mod http;
+pub mod http;
 pub mod informer;
 pub mod key;
 pub mod leader;
@@ -24,11 +24,11 @@ pub mod typed;
 pub use api::transport::{DeleteOptions, ListOptions, Patch, Propagation, WriteOptions};
 pub use backoff::Backoff;
 pub use client::Client;
-//pub use config::{Config, Kubeconfig};
+pub use config::{Config, Kubeconfig};
 pub use controller::{Requeue, run_workers};
 pub use dynamic::Dynamic;
 pub use events::{EventRecorder, EventType};
-//pub use http::HttpTransport;
+pub use http::HttpTransport;
 pub use informer::{Event, Informer, InformerFactory, Selection, Store};
 pub use key::ObjectKey;
 pub use leader::{LeaderConfig, LeaderElector};
