@@ -10,7 +10,7 @@ const fn controller(name: &'static str, rules: &'static [RuleRow]) -> RoleRow {
 }
 
 /// The controllers' roles, by the controller's name without its prefix.
-pub const CONTROLLER_ROLES: &[RoleRow] = &[
+pub(crate) const CONTROLLER_ROLES: &[RoleRow] = &[
     controller(
         "attachdetach-controller",
         &[
@@ -126,10 +126,7 @@ pub const CONTROLLER_ROLES: &[RoleRow] = &[
             EVENTS,
         ],
     ),
-    controller(
-        "generic-garbage-collector",
-        &[on("delete,get,list,patch,update,watch", "*", "*"), EVENTS],
-    ),
+    controller("generic-garbage-collector", &[on("delete,get,list,patch,update,watch", "*", "*"), EVENTS]),
     controller(
         "horizontal-pod-autoscaler",
         &[
@@ -155,10 +152,7 @@ pub const CONTROLLER_ROLES: &[RoleRow] = &[
     ),
     controller(
         "legacy-service-account-token-cleaner",
-        &[
-            on("get", "", "configmaps"),
-            on("delete,patch", "", "secrets"),
-        ],
+        &[on("get", "", "configmaps"), on("delete,patch", "", "secrets")],
     ),
     controller(
         "namespace-controller",
@@ -197,28 +191,16 @@ pub const CONTROLLER_ROLES: &[RoleRow] = &[
     ),
     controller(
         "pod-garbage-collector",
-        &[
-            on("delete,list,watch", "", "pods"),
-            on("get,list", "", "nodes"),
-            on("patch", "", "pods/status"),
-        ],
+        &[on("delete,list,watch", "", "pods"), on("get,list", "", "nodes"), on("patch", "", "pods/status")],
     ),
-    controller("podcertificaterequestcleaner-controller", &[on(
-        "delete,get,list,watch",
-        "certificates.k8s.io",
-        "podcertificaterequests",
-    )]),
     controller(
-        "pv-protection-controller",
-        &[on("get,list,update,watch", "", "persistentvolumes"), EVENTS],
+        "podcertificaterequestcleaner-controller",
+        &[on("delete,get,list,watch", "certificates.k8s.io", "podcertificaterequests")],
     ),
+    controller("pv-protection-controller", &[on("get,list,update,watch", "", "persistentvolumes"), EVENTS]),
     controller(
         "pvc-protection-controller",
-        &[
-            on("get,list,update,watch", "", "persistentvolumeclaims"),
-            on(READ, "", "pods"),
-            EVENTS,
-        ],
+        &[on("get,list,update,watch", "", "persistentvolumeclaims"), on(READ, "", "pods"), EVENTS],
     ),
     controller(
         "replicaset-controller",
@@ -254,21 +236,10 @@ pub const CONTROLLER_ROLES: &[RoleRow] = &[
     ),
     controller(
         "resourcequota-controller",
-        &[
-            on("list,watch", "*", "*"),
-            on("update", "", "resourcequotas/status"),
-            EVENTS,
-        ],
+        &[on("list,watch", "*", "*"), on("update", "", "resourcequotas/status"), EVENTS],
     ),
     controller("root-ca-cert-publisher", &[on("create,update", "", "configmaps"), EVENTS]),
-    controller(
-        "route-controller",
-        &[
-            on("list,watch", "", "nodes"),
-            on("patch", "", "nodes/status"),
-            EVENTS,
-        ],
-    ),
+    controller("route-controller", &[on("list,watch", "", "nodes"), on("patch", "", "nodes/status"), EVENTS]),
     controller(
         "selinux-warning-controller",
         &[
@@ -333,7 +304,11 @@ pub const CONTROLLER_ROLES: &[RoleRow] = &[
         &[
             on("delete,get,list,watch", "", "pods"),
             on("patch,update", "", "pods/status"),
-            on("get,list,watch", "resource.k8s.io", "deviceclasses,devicetaintrules,resourceclaims,resourceslices"),
+            on(
+                "get,list,watch",
+                "resource.k8s.io",
+                "deviceclasses,devicetaintrules,resourceclaims,resourceslices",
+            ),
             on("patch,update", "resource.k8s.io", "devicetaintrules/status"),
             EVENTS,
         ],

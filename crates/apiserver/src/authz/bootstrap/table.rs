@@ -180,10 +180,7 @@ pub const CLUSTER_ROLES: &[RoleRow] = &[
         &[on(READ, "", "events,namespaces,nodes,pods"), on(READ, "extensions", "deployments")],
     ),
     role("system:node", NODE),
-    role(
-        "system:node-problem-detector",
-        &[on("get", "", "nodes"), on("patch", "", "nodes/status"), EVENTS],
-    ),
+    role("system:node-problem-detector", &[on("get", "", "nodes"), on("patch", "", "nodes/status"), EVENTS]),
     role(
         "system:kubelet-api-admin",
         &[
@@ -267,8 +264,11 @@ pub const CLUSTER_ROLES: &[RoleRow] = &[
     ),
     role(
         "system:service-account-issuer-discovery",
-        &[url("get", "/.well-known/openid-configuration,/.well-known/openid-configuration/,/openid/v1/jwks,\
-                      /openid/v1/jwks/")],
+        &[url(
+            "get",
+            "/.well-known/openid-configuration,/.well-known/openid-configuration/,/openid/v1/jwks,\
+                      /openid/v1/jwks/",
+        )],
     ),
     role(
         "system:node-proxier",
@@ -456,11 +456,7 @@ pub const NAMESPACED: &[NamespacedRow] = &[
     NamespacedRow {
         namespace: "kube-public",
         role: "system:controller:bootstrap-signer",
-        rules: &[
-            on(READ, "", "configmaps"),
-            named("update", "", "configmaps", "cluster-info"),
-            EVENTS,
-        ],
+        rules: &[on(READ, "", "configmaps"), named("update", "", "configmaps", "cluster-info"), EVENTS],
         binding: "system:controller:bootstrap-signer",
         subjects: &[Who::Account("bootstrap-signer")],
     },
