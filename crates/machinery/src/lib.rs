@@ -4,12 +4,15 @@
 //! Deliberately absent: sockets, files, clocks, threads, and any knowledge of a particular kind.
 
 pub mod codec;
+pub mod duration;
 pub mod field;
 pub mod fields;
 pub mod gvk;
+pub mod intstr;
 pub mod labels;
 pub mod names;
 pub mod patch;
+pub mod quantity;
 pub mod status;
 #[cfg(test)]
 mod testing;
