@@ -193,9 +193,10 @@ impl Writer {
         if self.is_flood(&key, note.instant) {
             return Ok(());
         }
-        self.combine(&key, &mut note);
+        let combined = self.combine(&key, &mut note);
         self.shrink(note.instant);
-        let id = (key, note.message.clone());
+        // Combined events count on one object, whatever their messages say.
+        let id = (key, if combined { String::new() } else { note.message.clone() });
         let namespace = note.about.namespace.clone().unwrap_or_else(|| "default".to_owned());
         let events = self.client.namespaced::<Event>(&namespace);
         if let Some(seen) = self.seen.get_mut(&id) {
@@ -232,7 +233,7 @@ impl Writer {
     }
 
     /// Combines events that differ only in their message once there are too many of them.
-    fn combine(&mut self, key: &SimilarKey, note: &mut Note) {
+    fn combine(&mut self, key: &SimilarKey, note: &mut Note) -> bool {
         let entry = self.similar.entry(key.clone()).or_insert_with(|| (HashSet::new(), note.instant));
         let (messages, last) = entry;
         if note.instant.duration_since(*last) > SIMILAR_WINDOW {
@@ -240,9 +241,11 @@ impl Writer {
         }
         *last = note.instant;
         messages.insert(note.message.clone());
-        if messages.len() >= SIMILAR {
+        let combined = messages.len() >= SIMILAR;
+        if combined {
             note.message = truncated(format!("(combined from similar events): {}", note.message));
         }
+        combined
     }
 
     fn shrink(&mut self, now: Instant) {
@@ -295,4 +298,65 @@ fn new_event(note: &Note, namespace: &str) -> Event {
     event.metadata.name = Some(name);
     event.metadata.namespace = Some(namespace.to_owned());
     event
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::FakeApi;
+    use component::clock::FakeClock;
+    use k8s_openapi::api::core::v1::Pod;
+    use std::time::SystemTime;
+
+    fn world() -> (Arc<FakeClock>, FakeApi, EventRecorder, Pod) {
+        let clock = FakeClock::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000));
+        let api = FakeApi::new(clock.clone());
+        let recorder = EventRecorder::new(&api.client(), "tester", "", clock.clone(), &Tasks::new());
+        let mut pod = Pod::default();
+        pod.metadata.name = Some("p".to_owned());
+        pod.metadata.namespace = Some("default".to_owned());
+        pod.metadata.uid = Some("u".to_owned());
+        (clock, api, recorder, pod)
+    }
+
+    #[tokio::test]
+    async fn repeated_events_are_counted() {
+        let (clock, api, recorder, pod) = world();
+        for _ in 0..3 {
+            recorder.event(&pod, EventType::Warning, "BackOff", "restarting");
+            clock.advance(Duration::from_secs(60));
+        }
+        recorder.event(&pod, EventType::Normal, "Pulled", "image");
+        api.until("two events", |api| api.objects::<Event>().len() == 2).await;
+        let events = api.objects::<Event>();
+        let event = events.iter().find(|event| event.reason.as_deref() == Some("BackOff")).unwrap();
+        assert_eq!(event.count, Some(3));
+        let span = |time: &Option<_>| {
+            time.as_ref().map(|t: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Time| t.0.as_second())
+        };
+        assert_eq!(span(&event.last_timestamp).unwrap() - span(&event.first_timestamp).unwrap(), 120);
+        assert_eq!(event.source.as_ref().unwrap().component.as_deref(), Some("tester"));
+    }
+
+    #[tokio::test]
+    async fn floods_are_combined_and_cut_off() {
+        let (clock, api, recorder, pod) = world();
+        for n in 0..100 {
+            clock.advance(Duration::from_millis(1));
+            recorder.event(&pod, EventType::Normal, "Flood", format!("message {n}"));
+        }
+        let mut other = pod.clone();
+        other.metadata.name = Some("q".to_owned());
+        recorder.event(&other, EventType::Normal, "Last", "after the flood");
+        let last = |api: &FakeApi| api.objects::<Event>().iter().any(|e| e.reason.as_deref() == Some("Last"));
+        api.until("the flood is over", last).await;
+        let events = api.objects::<Event>();
+        let flood: Vec<_> = events.iter().filter(|e| e.reason.as_deref() == Some("Flood")).collect();
+        // Nine of their own, then one that counts the rest until the flood is cut off.
+        assert_eq!(flood.len(), 10);
+        let combined = |e: &&&Arc<Event>| {
+            e.message.as_deref().unwrap_or("").starts_with("(combined from similar events): ")
+        };
+        assert_eq!(flood.iter().find(combined).and_then(|event| event.count), Some(16));
+    }
 }

@@ -212,3 +212,87 @@ impl LeaderElector {
         leases.update(&lease).await.map(drop)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::FakeApi;
+    use component::Clock;
+    use component::clock::FakeClock;
+    use std::sync::Arc;
+    use std::time::SystemTime;
+    use tokio::sync::mpsc;
+
+    struct Candidate {
+        stop: CancellationToken,
+        /// `true` when it became leader, `false` when it lost.
+        events: mpsc::UnboundedReceiver<bool>,
+    }
+
+    fn candidate(api: &FakeApi, clock: &Arc<FakeClock>, identity: &str) -> Candidate {
+        let elector = LeaderElector::new(api.client(), LeaderConfig::new("test", identity), clock.clone());
+        let (told, events) = mpsc::unbounded_channel();
+        let stop = CancellationToken::new();
+        let stopping = stop.clone();
+        tokio::spawn(async move {
+            let work = |leading: CancellationToken| async move {
+                told.send(true).unwrap();
+                leading.cancelled().await;
+                told.send(false).unwrap();
+            };
+            elector.run(&stopping, work).await;
+        });
+        Candidate { stop, events }
+    }
+
+    /// Moves time on in small steps until `future` is ready.
+    async fn passing<T>(clock: &FakeClock, future: impl Future<Output = T>) -> T {
+        let ticking = async {
+            loop {
+                for _ in 0..50 {
+                    tokio::task::yield_now().await;
+                }
+                clock.advance(Duration::from_millis(500));
+            }
+        };
+        let waiting = async {
+            tokio::select! {
+                value = future => value,
+                () = ticking => unreachable!("time does not end"),
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("did not happen in time")
+    }
+
+    #[tokio::test]
+    async fn one_leads_and_another_takes_over() {
+        let clock = FakeClock::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000));
+        let api = FakeApi::new(clock.clone());
+        let mut one = candidate(&api, &clock, "one");
+        assert_eq!(passing(&clock, one.events.recv()).await, Some(true));
+        let mut two = candidate(&api, &clock, "two");
+        passing(&clock, api.until("the lease was renewed", |api| api.count("update", "leases") > 20)).await;
+        assert!(two.events.is_empty());
+        one.stop.cancel();
+        assert_eq!(passing(&clock, one.events.recv()).await, Some(false));
+        assert_eq!(passing(&clock, two.events.recv()).await, Some(true));
+        let lease = &api.objects::<Lease>()[0];
+        let spec = lease.spec.clone().unwrap();
+        assert_eq!(spec.holder_identity.as_deref(), Some("two"));
+        assert_eq!(spec.lease_duration_seconds, Some(15));
+    }
+
+    #[tokio::test]
+    async fn a_leader_that_cannot_renew_gives_up() {
+        let clock = FakeClock::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000));
+        let api = FakeApi::new(clock.clone());
+        let mut one = candidate(&api, &clock, "one");
+        assert_eq!(passing(&clock, one.events.recv()).await, Some(true));
+        let down = Status::unavailable("down");
+        api.fail("get", "leases", down, usize::MAX);
+        let before = clock.instant();
+        assert_eq!(passing(&clock, one.events.recv()).await, Some(false));
+        let after = clock.instant().duration_since(before);
+        assert!(after >= Duration::from_secs(8) && after < Duration::from_secs(15), "{after:?}");
+    }
+}

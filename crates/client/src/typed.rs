@@ -65,7 +65,7 @@ pub enum Watched<K> {
 /// What a deletion left.
 #[derive(Clone, Debug)]
 pub enum Removed<K> {
-    /// The object is gone; its last state.
+    /// The object is gone; its last state (over HTTP often no more than its name).
     Gone(Arc<K>),
     /// The object waits for its grace period or finalizers.
     Pending(Arc<K>),
@@ -209,12 +209,21 @@ impl<K: Kind> Api<K> {
     /// Deletes an object.
     pub async fn delete_with(&self, name: &str, options: &DeleteOptions) -> Result<Removed<K>, Status> {
         Ok(match self.client.transport().delete(&self.named(name), options).await? {
-            Deleted::Gone(last) => Removed::Gone(decode(&last)?),
+            // Over HTTP most servers answer a bare success instead of the object.
+            Deleted::Gone(last) => Removed::Gone(decode(&last).unwrap_or_else(|_| self.stub(name))),
             Deleted::Pending(now) => Removed::Pending(decode(&now)?),
         })
     }
 
-    /// Deletes every selected object; returns them.
+    /// What is left to say about an object of which only the name is known.
+    fn stub(&self, name: &str) -> Arc<K> {
+        let mut stub = K::default();
+        stub.meta_mut().name = Some(name.to_owned());
+        stub.meta_mut().namespace = self.target.namespace.clone();
+        Arc::new(stub)
+    }
+
+    /// Deletes every selected object; returns them. Over HTTP, servers may answer without them.
     pub async fn delete_collection(
         &self,
         list: &ListOptions,

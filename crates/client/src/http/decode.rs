@@ -1,7 +1,6 @@
 //! Bytes of the API as shared objects. An object's resource version leaves its bytes and becomes its revision, and
 //! `apiVersion`, `kind` and `metadata` come first, because that is how [`StoredObject`] holds it.
 
-use super::MAX_BODY;
 use ::http::Response;
 use api::StoredObject;
 use api::transport::{ObjectList, WatchEvent};
@@ -153,7 +152,7 @@ pub(super) fn list(bytes: &[u8]) -> Result<ObjectList, Status> {
 /// The error that a failed response describes, whatever its body is.
 pub(super) async fn failure(response: Response<Incoming>) -> Status {
     let code = response.status();
-    let body = Limited::new(response.into_body(), MAX_FAILURE.min(MAX_BODY)).collect().await;
+    let body = Limited::new(response.into_body(), MAX_FAILURE).collect().await;
     let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     if let Ok(status) = serde_json::from_slice::<Status>(&body)
         && status.code != 0
