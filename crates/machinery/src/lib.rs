@@ -13,6 +13,7 @@ pub mod labels;
 pub mod names;
 pub mod patch;
 pub mod quantity;
+pub mod schema;
 pub mod status;
 #[cfg(test)]
 mod testing;
