@@ -2,6 +2,7 @@
 //! completion and the documentation are read. A CustomResourceDefinition builds the same struct at run
 //! time, so built-in and custom resources share one path.
 
+use crate::common::names::NameCheck;
 use crate::object::{DecodeError, Kind, Object};
 use crate::rules::Rules;
 use k8s_openapi::jiff::Timestamp;
@@ -303,6 +304,8 @@ pub struct ResourceDef {
     pub storage: GroupResource,
     /// Set where the stored version is another one; `None` lets stored bytes pass through untouched.
     pub conversion: Option<Conversion>,
+    /// Checks its objects' names.
+    pub check_name: NameCheck,
     /// Defaulting, validation, printing.
     pub strategy: Arc<dyn Strategy>,
 }
@@ -330,6 +333,7 @@ impl ResourceDef {
             selectable: Vec::new(),
             storage: GroupResource::new(K::GROUP, K::PLURAL),
             conversion: None,
+            check_name: K::check_name,
             strategy: Arc::new(Typed::<K>(PhantomData)),
         }
     }

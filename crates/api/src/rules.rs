@@ -1,5 +1,6 @@
 //! [`Rules`]: what a kind's file writes down, in terms of the kind's own type.
 
+use crate::common::names::{self, Messages};
 use crate::object::Kind;
 use crate::resource::Column;
 use k8s_openapi::jiff::Timestamp;
@@ -12,6 +13,11 @@ use serde_json::Value;
 /// Order of calls (API conventions; upstream's rest strategies): `set_defaults`, `prepare_*`, admission,
 /// `validate_*`.
 pub trait Rules: Kind {
+    /// Checks a name, or with `true` the prefix of a generated one. Most kinds take DNS subdomains.
+    fn check_name(name: &str, prefix: bool) -> Messages {
+        names::subdomain(name, prefix)
+    }
+
     /// Fills unset fields. Must be idempotent.
     fn set_defaults(&mut self) {}
 

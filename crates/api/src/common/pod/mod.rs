@@ -1,0 +1,16 @@
+//! Pod specs and templates: defaults and validation that Pod and every workload share.
+
+pub mod containers;
+pub mod defaults;
+pub mod env;
+pub mod handlers;
+pub mod image;
+pub mod mounts;
+pub mod qos;
+pub mod resources;
+pub mod scheduling;
+pub mod security;
+pub mod spec;
+pub mod template;
+pub mod volume_sources;
+pub mod volumes;
