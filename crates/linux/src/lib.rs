@@ -3,4 +3,18 @@
 //!
 //! Deliberately absent: Kubernetes, CRI and CNI.
 
+// Every use says why it is sound; other crates cannot have any.
+#![allow(unsafe_code)]
+
+pub mod beneath;
+pub mod capability;
+pub mod cgroup;
+pub mod error;
 pub mod link;
+pub mod mount;
+pub mod namespace;
+pub mod process;
+pub mod seccomp;
+pub mod socket;
+
+pub use error::{Context, Error, Result};
