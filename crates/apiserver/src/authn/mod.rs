@@ -1,0 +1,97 @@
+//! Who sends a request: the authenticators in upstream's order, groups that everyone gets, impersonation.
+//!
+//! A new authenticator is a file here and a row in [`start`]. Credentials never appear in logs or errors: whoever
+//! shows bad ones learns only `Unauthorized`. Deliberately absent: OIDC and webhook token review.
+
+mod bearer;
+mod bootstrap_token;
+mod front_proxy;
+mod impersonation;
+pub mod service_account;
+mod token_file;
+mod x509;
+
+pub use bearer::{Identified, TokenAuthenticator};
+pub use impersonation::impersonate;
+
+use crate::contract::{Authenticator, Context, UserInfo};
+use component::serve::ConnInfo;
+use machinery::Status;
+use std::sync::Arc;
+
+/// Group of everyone who was identified.
+pub const AUTHENTICATED: &str = "system:authenticated";
+/// Group of everyone else.
+pub const UNAUTHENTICATED: &str = "system:unauthenticated";
+
+/// Builds the configured authenticators and installs them in `context`.
+///
+/// Fails when a certificate, key or token file cannot be used.
+pub async fn start(context: &Context) -> Result<(), Status> {
+    let config = &context.config;
+    let mut chain: Vec<Arc<dyn Authenticator>> = Vec::new();
+    if let Some(authority) = &config.front_proxy_ca {
+        chain.push(Arc::new(front_proxy::FrontProxy::new(
+            authority,
+            &config.front_proxy_names,
+            &context.clock,
+        )?));
+    }
+    if let Some(authority) = &config.client_ca {
+        chain.push(Arc::new(x509::ClientCertificates::new(authority, &context.clock)?));
+    }
+    let mut tokens: Vec<Arc<dyn TokenAuthenticator>> = Vec::new();
+    if let Some(file) = &config.token_file {
+        tokens.push(Arc::new(token_file::TokenFile::read(file).await?));
+    }
+    tokens.push(Arc::new(service_account::ServiceAccountTokens::new(context)?));
+    tokens.push(Arc::new(bootstrap_token::BootstrapTokens::new(context)));
+    chain.push(Arc::new(bearer::Bearer::new(tokens, config.service_accounts.audiences.clone())));
+    // Only the first set of authenticators counts; a server is put together once.
+    let _ = context.authenticators.set(chain);
+    Ok(())
+}
+
+/// Who sent the request: whom its credentials name or, with `Impersonate-*` headers, whom it may act as. 401
+/// for bad credentials, and for none where anonymous requests are off.
+pub async fn identify(
+    context: &Context,
+    request: &http::request::Parts,
+    connection: &ConnInfo,
+) -> Result<Arc<UserInfo>, Status> {
+    let mut found = None;
+    for authenticator in context.authenticators.get().into_iter().flatten() {
+        if let Some(user) = authenticator.authenticate(request, connection).await? {
+            found = Some(user);
+            break;
+        }
+    }
+    let user = match found {
+        Some(user) => authenticated(user),
+        None if context.config.anonymous => UserInfo::anonymous(),
+        None => return Err(Status::unauthorized()),
+    };
+    let user = Arc::new(user);
+    Ok(impersonate(context, &request.headers, &user).await?.map_or(user, Arc::new))
+}
+
+/// Adds the group of everyone who was identified.
+pub fn authenticated(mut user: UserInfo) -> UserInfo {
+    if !user.in_group(AUTHENTICATED) && !user.in_group(UNAUTHENTICATED) {
+        user.groups.push(AUTHENTICATED.to_owned());
+    }
+    user
+}
+
+/// Removes what identified the sender, so that a proxied request does not carry it further.
+pub fn strip_credentials(headers: &mut http::HeaderMap) {
+    headers.remove(http::header::AUTHORIZATION);
+    let personal: Vec<http::HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with("impersonate-") || name.as_str().starts_with("x-remote-"))
+        .cloned()
+        .collect();
+    for name in personal {
+        headers.remove(name);
+    }
+}
