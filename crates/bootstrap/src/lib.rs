@@ -5,4 +5,9 @@
 
 pub mod files;
 pub mod kubeconfig;
+pub mod layout;
+pub mod options;
 pub mod pki;
+pub mod preflight;
+pub mod progress;
+pub mod topology;

@@ -9,7 +9,8 @@ use anyhow::{Context, Result, bail};
 use component::tls::KeyPair;
 use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyUsagePurpose,
+    SanType,
 };
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -79,10 +80,14 @@ impl Authority {
         let mut params = CertificateParams::new(vec![common_name.to_owned()])?;
         params.distinguished_name.push(DnType::CommonName, common_name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages =
-            vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::KeyEncipherment];
+        params.key_usages = vec![
+            KeyUsagePurpose::DigitalSignature,
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::KeyEncipherment,
+        ];
         set_life(&mut params, AUTHORITY_LIFE);
-        let certificate = params.self_signed(&key).context("failed to sign the authority's certificate")?.pem();
+        let certificate =
+            params.self_signed(&key).context("failed to sign the authority's certificate")?.pem();
         let authority = Self { dir: dir.to_owned(), certificate, key: key.serialize_pem() };
         files::write_private(&key_file, authority.key.as_bytes())?;
         files::write_public(&certificate_file, authority.certificate.as_bytes())?;
@@ -137,7 +142,8 @@ impl Authority {
             params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
         }
         for name in &subject.dns_names {
-            let name = Ia5String::try_from(name.as_str()).with_context(|| format!("{name:?} is not a DNS name"))?;
+            let name =
+                Ia5String::try_from(name.as_str()).with_context(|| format!("{name:?} is not a DNS name"))?;
             params.subject_alt_names.push(SanType::DnsName(name));
         }
         params.subject_alt_names.extend(subject.addresses.iter().map(|a| SanType::IpAddress(*a)));
@@ -184,7 +190,8 @@ fn check(certificate: &[u8], subject: &Subject) -> Result<()> {
     if common_name != Some(subject.common_name.as_str()) || organization != subject.organization.as_deref() {
         bail!("names another subject");
     }
-    let alternatives = certificate.subject_alternative_name()?.map(|e| e.value.general_names.clone()).unwrap_or_default();
+    let alternatives =
+        certificate.subject_alternative_name()?.map(|e| e.value.general_names.clone()).unwrap_or_default();
     let covers_name = |wanted: &String| {
         alternatives.iter().any(|name| matches!(name, GeneralName::DNSName(name) if *name == wanted.as_str()))
     };
