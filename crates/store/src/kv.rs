@@ -185,6 +185,12 @@ pub enum StoreError {
     /// The lease does not exist.
     #[error("requested lease not found")]
     LeaseNotFound,
+    /// A lease with that id exists.
+    #[error("lease already exists")]
+    LeaseExists,
+    /// The request makes no sense; nothing was done.
+    #[error("{0}")]
+    Invalid(String),
     /// The size quota is used up; reads and deletions still work.
     #[error(
         "database space exceeded: {used} of {quota} bytes; compact, then raise --quota-backend-bytes or delete data"
@@ -223,6 +229,9 @@ pub enum StoreError {
 
 /// A revisioned key-value store. Object-safe; share as `Arc<dyn Store>`. All methods may be called
 /// concurrently; reads never wait for writes.
+///
+/// A range `[start, end)` whose `end` is the single byte 0 goes to the end of the key space, as in etcd; so
+/// `Some(prefix_end(prefix).unwrap_or(Bytes::from_static(b"\0")))` always covers a prefix.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// The latest revision.

@@ -2,6 +2,7 @@
 //!
 //! Deliberately absent: Kubernetes objects, JSON, HTTP.
 
+pub mod embedded;
 pub mod kv;
 
 pub use kv::{

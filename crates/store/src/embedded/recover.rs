@@ -1,0 +1,322 @@
+//! Opening: the newest checkpoint, then the log after it. What a crash explains is repaired (an incomplete last
+//! record is cut, unfinished files are removed); anything else is refused and nothing is changed.
+
+use super::checkpoint::{self, Item, TEMPORARY, checkpoint_name, checkpoint_revision};
+use super::disk::Disk;
+use super::frame::{Next, Reader};
+use super::history::History;
+use super::node::{Changes, Node};
+use super::record::{Change, Decoder, FORMAT, Record};
+use super::state::{Lease, State};
+use super::wal::{Position, Sealed, Wal, segment_name, segment_number};
+use crate::kv::{Revision, StoreError};
+use bytes::Bytes;
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a directory holds.
+pub(crate) struct Recovered {
+    pub(crate) state: State,
+    pub(crate) history: History,
+    /// Everything up to this revision is in the checkpoint.
+    pub(crate) base: Revision,
+    position: Position,
+    /// What has to be done to the directory before the log goes on.
+    repair: Repair,
+}
+
+#[derive(Default)]
+struct Repair {
+    /// Files that are not needed, oldest first.
+    remove: Vec<String>,
+    /// Cut the last segment here; 0 replaces it.
+    cut: Option<u64>,
+    /// There is no segment to go on in.
+    create: bool,
+}
+
+/// Reads the directory; changes nothing.
+pub(crate) fn read(disk: &dyn Disk, now: Duration) -> Result<Recovered, StoreError> {
+    let names =
+        disk.list().map_err(|e| StoreError::Io(format!("failed to list {}: {e}", disk.describe(""))))?;
+    let mut checkpoints: Vec<_> = names.iter().filter_map(|name| checkpoint_revision(name)).collect();
+    let mut segments: Vec<_> = names.iter().filter_map(|name| segment_number(name)).collect();
+    checkpoints.sort_unstable();
+    segments.sort_unstable();
+    let mut repair = Repair::default();
+    repair.remove.extend(names.iter().filter(|name| *name == TEMPORARY).cloned());
+
+    let mut state = State::new(1);
+    let base = checkpoints.pop();
+    repair.remove.extend(checkpoints.into_iter().map(checkpoint_name));
+    if let Some(revision) = base {
+        load_checkpoint(disk, revision, &mut state, now)?;
+    }
+    let revision = state.view.revision;
+    let mut replay = Replay {
+        disk,
+        now,
+        history: History::new(revision + 1, revision),
+        base: revision,
+        state,
+        expected: None,
+        log_revision: None,
+    };
+    let segments = needed(&replay, &segments, base.is_some(), &mut repair)?;
+    let mut position = Position { number: 1, offset: 0, sequence: 0, revision, sealed: Vec::new() };
+    repair.create = segments.is_empty();
+    for (at, number) in segments.iter().enumerate() {
+        let is_last = at + 1 == segments.len();
+        let (end, is_torn) = replay.segment(*number, is_last)?;
+        if is_torn {
+            repair.cut = Some(end);
+        }
+        let last = replay.log_revision.unwrap_or(revision);
+        if is_last {
+            position.number = *number;
+            position.offset = end;
+            position.revision = last;
+        } else {
+            position.sealed.push(Sealed { number: *number, bytes: end, last });
+        }
+    }
+    position.sequence = replay.expected.unwrap_or(0);
+    position.revision = position.revision.max(replay.state.view.revision);
+    replay.state.attach_all();
+    replay.state.publish_leases();
+    Ok(Recovered { state: replay.state, history: replay.history, base: revision, position, repair })
+}
+
+impl Recovered {
+    /// Repairs the directory and opens the log.
+    pub(crate) fn resume(self, disk: Arc<dyn Disk>, segment_bytes: u64) -> io::Result<(State, History, Wal)> {
+        let Self { state, history, mut position, repair, .. } = self;
+        for name in &repair.remove {
+            disk.remove(name)?;
+        }
+        if !repair.remove.is_empty() {
+            disk.sync_dir()?;
+        }
+        let name = segment_name(position.number);
+        let mut create = repair.create;
+        match repair.cut {
+            None => {}
+            Some(0) => {
+                disk.remove(&name)?;
+                create = true;
+            }
+            Some(end) => {
+                tracing::warn!(
+                    file = disk.describe(&name),
+                    offset = end,
+                    "the last record is incomplete and was cut: it was being written when the power went"
+                );
+                let mut file = disk.open(&name)?;
+                file.set_len(end)?;
+                file.sync()?;
+                position.offset = end;
+            }
+        }
+        let wal = if create {
+            Wal::create(disk, position, segment_bytes)?
+        } else {
+            Wal::resume(disk, position, segment_bytes)?
+        };
+        Ok((state, history, wal))
+    }
+}
+
+fn load_checkpoint(
+    disk: &dyn Disk,
+    revision: Revision,
+    state: &mut State,
+    now: Duration,
+) -> Result<(), StoreError> {
+    let name = checkpoint_name(revision);
+    let inside = checkpoint::load(disk, &name, |item| match item {
+        Item::Lease(id, ttl) => grant(state, id, ttl, now),
+        Item::Key(kv) => state.load(kv),
+    })?;
+    if inside != revision {
+        let why = format!("it holds revision {inside}, not the one of its name");
+        return Err(StoreError::Corrupt { file: disk.describe(&name), offset: 0, why });
+    }
+    state.view.revision = revision;
+    Ok(())
+}
+
+/// A lease starts anew at every start of the store: renewals are not written down.
+fn grant(state: &mut State, id: i64, ttl: i64, now: Duration) {
+    let deadline = now + Duration::from_secs(u64::try_from(ttl).unwrap_or(0));
+    state.leases.insert(id, Lease { ttl, deadline, keys: BTreeSet::new() });
+}
+
+/// The segments to replay: from the last one that starts at or before the checkpoint, without a gap.
+fn needed(
+    replay: &Replay<'_>,
+    segments: &[u64],
+    has_checkpoint: bool,
+    repair: &mut Repair,
+) -> Result<Vec<u64>, StoreError> {
+    let missing = |number: u64| StoreError::Corrupt {
+        file: replay.disk.describe(&segment_name(number)),
+        offset: 0,
+        why: "the file is missing".to_owned(),
+    };
+    let mut first = None;
+    for (at, number) in segments.iter().enumerate() {
+        match replay.starts_at(*number)? {
+            Some(revision) if revision <= replay.base => first = Some(at),
+            Some(_) => break,
+            // Replaying it tells a last segment that never got its header from a damaged one.
+            None => first = first.or(Some(at)),
+        }
+    }
+    let Some(first) = first else {
+        return match segments.first() {
+            Some(number) => Err(missing(number.saturating_sub(1))),
+            None => Ok(Vec::new()),
+        };
+    };
+    if !has_checkpoint && segments[first] != 1 {
+        return Err(missing(1));
+    }
+    repair.remove.extend(segments[..first].iter().map(|number| segment_name(*number)));
+    let needed = segments[first..].to_vec();
+    match needed.windows(2).find(|pair| pair[0] + 1 != pair[1]) {
+        Some(pair) => Err(missing(pair[0] + 1)),
+        None => Ok(needed),
+    }
+}
+
+struct Replay<'a> {
+    disk: &'a dyn Disk,
+    now: Duration,
+    state: State,
+    history: History,
+    base: Revision,
+    /// Sequence number of the next frame.
+    expected: Option<u64>,
+    /// Revision that the log has reached; behind the state's while it repeats what the checkpoint holds.
+    log_revision: Option<Revision>,
+}
+
+impl Replay<'_> {
+    fn failed(&self, name: &str) -> impl Fn(io::Error) -> StoreError + use<> {
+        let file = self.disk.describe(name);
+        move |error| StoreError::Io(format!("failed to read {file}: {error}"))
+    }
+
+    /// The revision before a segment; `None` when it has no whole header.
+    fn starts_at(&self, number: u64) -> Result<Option<Revision>, StoreError> {
+        let name = segment_name(number);
+        let failed = self.failed(&name);
+        let file = self.disk.open(&name).map_err(&failed)?;
+        let mut reader = Reader::new(file.as_ref()).map_err(&failed)?;
+        let Next::Frame { .. } = reader.next().map_err(&failed)? else { return Ok(None) };
+        match Decoder(reader.payload()).next() {
+            Some(Ok(Record::Segment { revision, .. })) => Ok(Some(revision)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Replays a segment; returns where its frames end, and whether something torn follows.
+    fn segment(&mut self, number: u64, is_last: bool) -> Result<(u64, bool), StoreError> {
+        let name = segment_name(number);
+        let failed = self.failed(&name);
+        let described = self.disk.describe(&name);
+        let corrupt =
+            |offset, why: &str| StoreError::Corrupt { file: described.clone(), offset, why: why.to_owned() };
+        let file = self.disk.open(&name).map_err(&failed)?;
+        let mut reader = Reader::new(file.as_ref()).map_err(&failed)?;
+        let mut has_header = false;
+        loop {
+            let offset = match reader.next().map_err(&failed)? {
+                Next::Frame { sequence, offset } => {
+                    if self.expected.is_some_and(|expected| expected != sequence) {
+                        return Err(corrupt(offset, "a record is missing before this one"));
+                    }
+                    self.expected = Some(sequence + 1);
+                    offset
+                }
+                Next::End if has_header => return Ok((reader.offset(), false)),
+                Next::End | Next::Torn if is_last => return Ok((reader.offset(), true)),
+                Next::End => return Err(corrupt(reader.offset(), "the file is empty")),
+                Next::Torn => return Err(corrupt(reader.offset(), "the last record is incomplete")),
+                Next::Damaged(why) => return Err(corrupt(reader.offset(), why)),
+            };
+            for record in Decoder(reader.payload()) {
+                let record = record.map_err(|why| corrupt(offset, why))?;
+                let is_header = matches!(record, Record::Segment { .. });
+                if is_header == has_header {
+                    return Err(corrupt(offset, "the file does not start with its header"));
+                }
+                has_header = true;
+                self.apply(number, &record).map_err(|why| corrupt(offset, why))?;
+                if is_header {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, number: u64, record: &Record<'_>) -> Result<(), &'static str> {
+        match record {
+            Record::Segment { format, number: inside, revision } => {
+                if *format != FORMAT {
+                    return Err("written by a newer version");
+                }
+                if *inside != number {
+                    return Err("the file has the name of another");
+                }
+                if self.log_revision.is_some_and(|reached| reached != *revision) {
+                    return Err("commits are missing before this file");
+                }
+                self.log_revision = Some(*revision);
+            }
+            Record::Commit { revision, changes } => {
+                if self.log_revision.is_none_or(|reached| reached + 1 != *revision) {
+                    return Err("commits are missing before this one");
+                }
+                self.log_revision = Some(*revision);
+                if *revision > self.base {
+                    self.commit(*revision, changes)?;
+                }
+            }
+            Record::Grant { id, ttl } => grant(&mut self.state, *id, *ttl, self.now),
+            Record::Revoke { id } => {
+                self.state.leases.remove(id);
+            }
+            Record::Compact { revision } => {
+                if *revision > self.state.view.revision.max(self.base) {
+                    return Err("a compaction of the future");
+                }
+                self.history.compact(*revision);
+                for changes in self.history.pop(revision - 1, usize::MAX) {
+                    self.state.forget(&changes);
+                }
+            }
+            _ => return Err("a record that does not belong into the log"),
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, revision: Revision, changes: &[Change<'_>]) -> Result<(), &'static str> {
+        self.state.view.revision = revision;
+        let mut nodes: Vec<Arc<Node>> = Vec::with_capacity(changes.len());
+        for change in changes {
+            nodes.push(match *change {
+                Change::Put { key, value, lease } => {
+                    self.state.put(revision, key, Bytes::copy_from_slice(value), lease)
+                }
+                Change::Delete { key } => {
+                    self.state.remove(revision, key).ok_or("the removal of a key that does not exist")?
+                }
+            });
+        }
+        self.history.extend([Arc::new(Changes { revision, nodes: nodes.into() })]);
+        Ok(())
+    }
+}

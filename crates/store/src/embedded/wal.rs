@@ -1,0 +1,159 @@
+//! [`Wal`]: the log: segments `wal-<number>` of frames, the last of which is written to.
+//!
+//! Every segment starts with a frame that says its number and the revision before it. A segment is durable, name
+//! included, before anything is acknowledged from it.
+
+use super::disk::{Disk, File};
+use super::frame;
+use super::record::{FORMAT, Record};
+use crate::kv::Revision;
+use std::io;
+use std::sync::Arc;
+
+/// Buffers larger than this are given back after a large commit.
+const KEEP_BUFFER: usize = 1 << 20;
+
+const PREFIX: &str = "wal-";
+
+/// File name of a segment.
+pub(crate) fn segment_name(number: u64) -> String {
+    format!("{PREFIX}{number:016x}")
+}
+
+/// Number of the segment with this file name.
+pub(crate) fn segment_number(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix(PREFIX)?;
+    (digits.len() == 16).then(|| u64::from_str_radix(digits, 16).ok()).flatten()
+}
+
+/// A segment that is not written to any more.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    pub(crate) number: u64,
+    pub(crate) bytes: u64,
+    /// Revision of its last commit, or of the one before it.
+    pub(crate) last: Revision,
+}
+
+/// The log.
+pub(crate) struct Wal {
+    disk: Arc<dyn Disk>,
+    file: Box<dyn File>,
+    number: u64,
+    offset: u64,
+    /// Of the next frame.
+    sequence: u64,
+    segment_bytes: u64,
+    /// Revision of the last commit.
+    revision: Revision,
+    /// The frame that is being built: room for a header, then payload.
+    frame: Vec<u8>,
+    /// Oldest first.
+    pub(crate) sealed: Vec<Sealed>,
+}
+
+/// Where a log goes on.
+pub(crate) struct Position {
+    pub(crate) number: u64,
+    pub(crate) offset: u64,
+    pub(crate) sequence: u64,
+    pub(crate) revision: Revision,
+    pub(crate) sealed: Vec<Sealed>,
+}
+
+impl Wal {
+    /// Goes on in an existing segment.
+    pub(crate) fn resume(disk: Arc<dyn Disk>, at: Position, segment_bytes: u64) -> io::Result<Self> {
+        let file = disk.open(&segment_name(at.number))?;
+        Ok(Self::with(disk, file, at, segment_bytes))
+    }
+
+    /// Goes on in a new segment.
+    pub(crate) fn create(disk: Arc<dyn Disk>, mut at: Position, segment_bytes: u64) -> io::Result<Self> {
+        let file;
+        (file, at.offset) = new_segment(disk.as_ref(), at.number, at.sequence, at.revision)?;
+        at.sequence += 1;
+        Ok(Self::with(disk, file, at, segment_bytes))
+    }
+
+    fn with(disk: Arc<dyn Disk>, file: Box<dyn File>, at: Position, segment_bytes: u64) -> Self {
+        let Position { number, offset, sequence, revision, sealed } = at;
+        let frame = vec![0; frame::HEADER];
+        Self { disk, file, number, offset, sequence, segment_bytes, revision, frame, sealed }
+    }
+
+    /// Where the records of the next frame are appended.
+    pub(crate) fn payload(&mut self) -> &mut Vec<u8> {
+        &mut self.frame
+    }
+
+    /// Bytes of the records of the next frame.
+    pub(crate) fn pending(&self) -> usize {
+        self.frame.len() - frame::HEADER
+    }
+
+    /// Bytes of all segments.
+    pub(crate) fn size(&self) -> u64 {
+        self.offset + self.sealed.iter().map(|segment| segment.bytes).sum::<u64>()
+    }
+
+    /// Makes the next frame, whose last commit is `revision`, durable. After an error the log must not be used
+    /// any more: what is on the disk is not known.
+    pub(crate) fn append(&mut self, revision: Revision) -> io::Result<()> {
+        if self.offset + self.frame.len() as u64 > self.segment_bytes && self.revision < revision {
+            self.rotate()?;
+        }
+        frame::seal(&mut self.frame, 0, self.sequence);
+        self.file.write_at(self.offset, &self.frame)?;
+        self.file.sync()?;
+        self.sequence += 1;
+        self.offset += self.frame.len() as u64;
+        self.revision = revision;
+        self.frame.truncate(frame::HEADER);
+        self.frame.shrink_to(KEEP_BUFFER);
+        Ok(())
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        let (file, offset) = new_segment(self.disk.as_ref(), self.number + 1, self.sequence, self.revision)?;
+        self.sealed.push(Sealed { number: self.number, bytes: self.offset, last: self.revision });
+        self.file = file;
+        self.offset = offset;
+        self.number += 1;
+        self.sequence += 1;
+        Ok(())
+    }
+
+    /// Bytes of the sealed segments that hold nothing after `revision`.
+    pub(crate) fn removable(&self, revision: Revision) -> u64 {
+        self.sealed.iter().take_while(|segment| segment.last <= revision).map(|segment| segment.bytes).sum()
+    }
+
+    /// Removes the sealed segments that hold nothing after `revision`, oldest first.
+    pub(crate) fn remove_until(&mut self, revision: Revision) -> io::Result<()> {
+        let count = self.sealed.iter().take_while(|segment| segment.last <= revision).count();
+        for segment in self.sealed.drain(..count) {
+            self.disk.remove(&segment_name(segment.number))?;
+        }
+        if count > 0 {
+            self.disk.sync_dir()?;
+        }
+        Ok(())
+    }
+}
+
+fn new_segment(
+    disk: &dyn Disk,
+    number: u64,
+    sequence: u64,
+    revision: Revision,
+) -> io::Result<(Box<dyn File>, u64)> {
+    let mut file = disk.create(&segment_name(number))?;
+    let mut header = Vec::new();
+    let record = Record::Segment { format: FORMAT, number, revision };
+    frame::encode(&mut header, sequence, |out| record.encode(out));
+    file.write_at(0, &header)?;
+    file.sync()?;
+    disk.sync_dir()?;
+    Ok((file, header.len() as u64))
+}
