@@ -13,6 +13,7 @@ pub mod error;
 pub mod link;
 pub mod mount;
 pub mod namespace;
+pub mod nft;
 pub mod process;
 pub mod seccomp;
 pub mod socket;

@@ -1,0 +1,38 @@
+//! Netlink attributes: type, length, value, padded to four bytes.
+
+const NESTED: u16 = 1 << 15;
+
+/// A buffer of attributes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Attributes(pub(super) Vec<u8>);
+
+impl Attributes {
+    /// Appends raw bytes.
+    pub(super) fn bytes(&mut self, kind: u16, value: &[u8]) -> &mut Self {
+        let length = u16::try_from(value.len() + 4).unwrap_or(u16::MAX);
+        self.0.extend_from_slice(&length.to_ne_bytes());
+        self.0.extend_from_slice(&kind.to_ne_bytes());
+        self.0.extend_from_slice(value);
+        self.0.resize(self.0.len().next_multiple_of(4), 0);
+        self
+    }
+
+    /// Appends a string with its terminating zero.
+    pub(super) fn text(&mut self, kind: u16, value: &str) -> &mut Self {
+        let mut bytes = value.as_bytes().to_vec();
+        bytes.push(0);
+        self.bytes(kind, &bytes)
+    }
+
+    /// Appends a number of four bytes.
+    pub(super) fn number(&mut self, kind: u16, value: u32) -> &mut Self {
+        self.bytes(kind, &value.to_be_bytes())
+    }
+
+    /// Appends nested attributes.
+    pub(super) fn nested(&mut self, kind: u16, fill: impl FnOnce(&mut Attributes)) -> &mut Self {
+        let mut inner = Attributes::default();
+        fill(&mut inner);
+        self.bytes(kind | NESTED, &inner.0)
+    }
+}
