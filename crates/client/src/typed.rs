@@ -171,6 +171,13 @@ impl<K: Kind> Api<K> {
         decode(&*transport.update(&target, object.to_json().into(), &self.write_options()).await?)
     }
 
+    /// Replaces through another subresource, such as `finalize` or `approval`.
+    pub async fn update_subresource(&self, object: &K, subresource: &'static str) -> Result<Arc<K>, Status> {
+        let target = self.named_target_of(object).sub(subresource);
+        let transport = self.client.transport();
+        decode(&*transport.update(&target, object.to_json().into(), &self.write_options()).await?)
+    }
+
     /// Patches an object.
     pub async fn patch(&self, name: &str, patch: Patch) -> Result<Arc<K>, Status> {
         self.patch_with(name, patch, &self.write_options()).await

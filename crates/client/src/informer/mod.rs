@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use reflector::{Change, Reflector};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use tokio::sync::{mpsc, watch};
 
 /// What happened to an object of the cache. Handlers see every object as `Added` first.
@@ -84,6 +85,8 @@ struct Shared<K: Kind> {
     /// Held while a change is applied and told, so that a new handler misses nothing and sees nothing twice.
     handlers: Mutex<Vec<Handler<K>>>,
     synced: watch::Sender<bool>,
+    /// The revision up to which the cache is complete.
+    revision: AtomicI64,
 }
 
 impl<K: Kind> Clone for Informer<K> {
@@ -105,6 +108,7 @@ impl<K: Kind> Informer<K> {
             store: Store::new(),
             handlers: Mutex::new(Vec::new()),
             synced: watch::Sender::new(false),
+            revision: AtomicI64::new(0),
         });
         let target = Target::all(resource_of::<K>()).in_namespace(&selection.namespace);
         let reflector = Reflector::new(client.transport().clone(), target, selection.list_options(), clock);
@@ -146,6 +150,12 @@ impl<K: Kind> Informer<K> {
         self.shared.store.add_index(name, keys);
     }
 
+    /// The revision up to which the cache is complete: it has seen every write with a resource version up to this one.
+    /// Handlers may still be running for the last of them.
+    pub fn revision(&self) -> i64 {
+        self.shared.revision.load(Ordering::Acquire)
+    }
+
     /// Whether the first list is complete.
     pub fn is_synced(&self) -> bool {
         *self.shared.synced.borrow()
@@ -161,20 +171,26 @@ impl<K: Kind> Informer<K> {
 impl<K: Kind> Shared<K> {
     fn apply(&self, change: Change) {
         let handlers = self.handlers.lock();
-        let events = match change {
-            Change::Reset(objects) => self.store.replace(objects.iter().filter_map(|stored| decoded(stored))),
+        let (events, revision) = match change {
+            Change::Reset(objects, revision) => {
+                (self.store.replace(objects.iter().filter_map(|stored| decoded(stored))), revision)
+            }
             Change::Upsert(stored) => {
-                decoded(&stored).map(|object| self.store.upsert(object)).into_iter().collect()
+                let event = decoded(&stored).map(|object| self.store.upsert(object));
+                (event.into_iter().collect(), stored.revision())
             }
             Change::Delete(stored) => {
-                decoded(&stored).and_then(|object| self.store.remove(object)).into_iter().collect()
+                let event = decoded(&stored).and_then(|object| self.store.remove(object));
+                (event.into_iter().collect(), stored.revision())
             }
+            Change::Progress(revision) => (Vec::new(), revision),
             Change::Synced => {
                 drop(handlers);
                 self.synced.send_replace(true);
                 return;
             }
         };
+        self.revision.fetch_max(revision, Ordering::AcqRel);
         for event in &events {
             for handler in handlers.iter() {
                 handler(event);

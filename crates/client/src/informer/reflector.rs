@@ -17,12 +17,14 @@ use std::time::Duration;
 /// A step of a followed collection.
 #[derive(Clone, Debug)]
 pub enum Change {
-    /// These are all objects there are.
-    Reset(Vec<Arc<StoredObject>>),
+    /// These are all objects there are, as of a revision.
+    Reset(Vec<Arc<StoredObject>>, i64),
     /// An object is new or changed.
     Upsert(Arc<StoredObject>),
     /// An object is gone.
     Delete(Arc<StoredObject>),
+    /// Everything up to this revision was told.
+    Progress(i64),
     /// The first `Reset` was taken in. Sent once.
     Synced,
 }
@@ -87,7 +89,7 @@ impl Reflector {
                     continue;
                 }
             };
-            sink(Change::Reset(objects));
+            sink(Change::Reset(objects, revision));
             if !synced {
                 synced = true;
                 sink(Change::Synced);
@@ -230,7 +232,10 @@ async fn drain(mut stream: WatchStream, revision: &mut i64, sink: &mut (impl FnM
                 *revision = object.revision().max(*revision);
                 sink(Change::Delete(object));
             }
-            Ok(WatchEvent::Bookmark { revision: reached, .. }) => *revision = reached.max(*revision),
+            Ok(WatchEvent::Bookmark { revision: reached, .. }) => {
+                *revision = reached.max(*revision);
+                sink(Change::Progress(*revision));
+            }
             Err(status) if status.is_expired() => return End::Expired,
             Err(status) => return End::Broken(Some(status)),
         }

@@ -55,7 +55,7 @@ impl FakeApi {
         if target.subresource.as_deref() == Some("status") {
             def.strategy.prepare_status_update(&mut *object, &*old);
             check(def, &name, &def.strategy.validate_status_update(&*object, &*old))?;
-        } else {
+        } else if target.subresource.is_none() {
             def.strategy.set_defaults(&mut *object);
             def.strategy.prepare_update(&mut *object, &*old);
             check(def, &name, &def.strategy.validate_update(&*object, &*old))?;

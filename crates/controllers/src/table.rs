@@ -1,0 +1,41 @@
+//! The table of controllers, in upstream's order and under upstream's names.
+
+use crate::context::Context;
+use futures::future::BoxFuture;
+
+/// One controller.
+#[derive(Clone, Copy)]
+pub struct Descriptor {
+    /// Name for `--controllers`.
+    pub name: &'static str,
+    /// Name in events.
+    pub component: &'static str,
+    /// Whether `*` includes it.
+    pub by_default: bool,
+    /// Runs until dropped.
+    pub run: fn(Context) -> BoxFuture<'static, ()>,
+}
+
+impl std::fmt::Debug for Descriptor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Descriptor({})", self.name)
+    }
+}
+
+macro_rules! row {
+    ($name:literal, $component:literal, $run:path) => {
+        Descriptor {
+            name: $name,
+            component: $component,
+            by_default: true,
+            run: |context| Box::pin($run(context)),
+        }
+    };
+}
+
+/// Every controller.
+pub const TABLE: &[Descriptor] = &[
+    row!("serviceaccount-controller", "serviceaccount-controller", crate::service_account::run),
+    row!("root-ca-certificate-publisher-controller", "root-ca-cert-publisher", crate::root_ca::run),
+    row!("namespace-controller", "namespace-controller", crate::namespace::run),
+];
