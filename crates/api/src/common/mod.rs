@@ -11,6 +11,7 @@ pub mod names;
 pub mod net;
 pub mod numbers;
 pub mod pod;
+pub mod print;
 pub mod selector;
 pub mod volume_claim;
 

@@ -1,17 +1,48 @@
 //! `events.k8s.io/v1` Event: the same objects as `v1` Event under newer field names. Rules live with the
 //! stored form, [`crate::core::event`].
 
-use crate::{ResourceDef, Rules};
+use crate::common::text;
+use crate::{Column, ResourceDef, Rules};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::events::v1::{Event, EventSeries};
+use k8s_openapi::jiff::Timestamp;
+use machinery::FieldErrors;
+use serde_json::Value;
 
 crate::kind!(Event);
 
-impl Rules for Event {}
+impl Rules for Event {
+    fn validate_create(&self, errors: &mut FieldErrors) {
+        to_core(self).validate_create(errors);
+    }
+
+    fn columns() -> Vec<Column> {
+        crate::core::event::columns()
+    }
+
+    fn cells(&self, now: Timestamp) -> Vec<Value> {
+        crate::core::event::cells(&to_core(self), now)
+    }
+}
 
 /// The resource `events` of `events.k8s.io`.
 pub fn def() -> ResourceDef {
-    ResourceDef::of::<Event>().short(&["ev"]).stored_as::<Event, core::Event>(to_core, from_core)
+    fn about(event: &Event, get: fn(&core::ObjectReference) -> &Option<String>) -> String {
+        event.regarding.as_ref().map(|object| text(get(object)).to_owned()).unwrap_or_default()
+    }
+    ResourceDef::of::<Event>()
+        .short(&["ev"])
+        .stored_as::<Event, core::Event>(to_core, from_core)
+        .select::<Event>("regarding.kind", |e| about(e, |o| &o.kind))
+        .select::<Event>("regarding.namespace", |e| about(e, |o| &o.namespace))
+        .select::<Event>("regarding.name", |e| about(e, |o| &o.name))
+        .select::<Event>("regarding.uid", |e| about(e, |o| &o.uid))
+        .select::<Event>("regarding.apiVersion", |e| about(e, |o| &o.api_version))
+        .select::<Event>("regarding.resourceVersion", |e| about(e, |o| &o.resource_version))
+        .select::<Event>("regarding.fieldPath", |e| about(e, |o| &o.field_path))
+        .select::<Event>("reason", |e| text(&e.reason).to_owned())
+        .select::<Event>("reportingController", |e| text(&e.reporting_controller).to_owned())
+        .select::<Event>("type", |e| text(&e.type_).to_owned())
 }
 
 fn to_core(event: &Event) -> core::Event {
