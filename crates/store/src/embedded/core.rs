@@ -339,6 +339,10 @@ impl Core {
 
     /// Makes the batch durable, publishes it and answers.
     pub(crate) fn finish(&mut self) {
+        if let Some(failure) = self.shared.failed.get() {
+            self.answers.drain(..).for_each(|answer| answer.send(Some(failure)));
+            return;
+        }
         if self.wal.pending() == 0 {
             self.answers.drain(..).for_each(|answer| answer.send(None));
             return;

@@ -23,6 +23,8 @@ pub(crate) struct Watch {
     watcher: Arc<Watcher>,
     /// Everything before it was delivered, or is not covered.
     next: Revision,
+    /// Up to here the consumer knows.
+    told: Revision,
     /// Read from history.
     backlog: VecDeque<Arc<Changes>>,
     is_done: bool,
@@ -41,7 +43,7 @@ impl Watch {
     /// Watches `keys` from `next` on, which must be in history or in the future.
     pub(crate) fn new(shared: Arc<Shared>, keys: Keys, next: Revision, wants_progress: bool) -> Self {
         let watcher = shared.hub.register(keys, next, wants_progress);
-        Self { shared, watcher, next, backlog: VecDeque::new(), is_done: false }
+        Self { shared, watcher, next, told: next - 1, backlog: VecDeque::new(), is_done: false }
     }
 
     /// The events of a commit that are covered and new.
@@ -53,7 +55,11 @@ impl Watch {
         self.next = changes.revision + 1;
         let nodes = changes.nodes.iter().filter(|node| self.watcher.keys.contains(&node.kv.key));
         let events: Vec<_> = nodes.map(|node| node.event()).collect();
-        (!events.is_empty()).then_some(Commit { revision: changes.revision, events })
+        if events.is_empty() {
+            return None;
+        }
+        self.told = changes.revision;
+        Some(Commit { revision: changes.revision, events })
     }
 
     fn step(&mut self, context: &Context<'_>) -> Step {
@@ -70,7 +76,7 @@ impl Watch {
         if let Some(from) = queue.behind {
             return Step::CatchUp(from.max(self.next));
         }
-        if self.watcher.wants_progress && queue.progress >= self.next {
+        if self.watcher.wants_progress && queue.progress > self.told {
             return Step::Progress(queue.progress);
         }
         if !queue.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
@@ -127,7 +133,8 @@ impl Stream for Watch {
                     }
                 }
                 Step::Progress(revision) => {
-                    self.next = revision + 1;
+                    self.next = self.next.max(revision + 1);
+                    self.told = revision;
                     return Poll::Ready(Some(Ok(Commit { revision, events: Vec::new() })));
                 }
                 Step::Closed => return self.fail(StoreError::Closed),

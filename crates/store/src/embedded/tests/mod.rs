@@ -1,6 +1,10 @@
 //! Tests of the engine: etcd's semantics, watches, faults, random crashes.
 
+mod crash;
+mod durability;
+mod model;
 mod semantics;
+mod watches;
 
 use super::disk::memory::MemDisk;
 use super::{Embedded, Options};
