@@ -1,5 +1,7 @@
 //! Who asks, for what, and who decides.
 
+use crate::authn::Identified;
+use api::k8s_openapi::api::rbac::v1::PolicyRule;
 use async_trait::async_trait;
 use component::serve::ConnInfo;
 use machinery::gvk::Name;
@@ -104,6 +106,12 @@ pub trait Authenticator: Send + Sync {
         request: &http::request::Parts,
         connection: &ConnInfo,
     ) -> Result<Option<UserInfo>, Status>;
+    /// Whose `token` this is, for TokenReview; `audiences` are those that the asker accepts, empty means the API
+    /// server's own. `Ok(None)` when it is of no kind that this authenticator knows.
+    async fn review(&self, token: &str, audiences: &[String]) -> Result<Option<Identified>, Status> {
+        let _ = (token, audiences);
+        Ok(None)
+    }
 }
 
 /// Decides whether a request is allowed. Several stand in a row: the first with an opinion wins, none means no.
@@ -111,4 +119,15 @@ pub trait Authenticator: Send + Sync {
 pub trait Authorizer: Send + Sync {
     /// Decides.
     async fn authorize(&self, attributes: &Attributes) -> Decision;
+    /// Why `attributes` are allowed, possibly empty: for access reviews, not for every request.
+    fn reason(&self, attributes: &Attributes) -> String {
+        let _ = attributes;
+        String::new()
+    }
+    /// Every rule that applies to `user` in `namespace`, and why the list may be incomplete; `None` when the
+    /// authorizer cannot tell.
+    fn rules(&self, user: &UserInfo, namespace: &str) -> Option<(Vec<PolicyRule>, String)> {
+        let _ = (user, namespace);
+        None
+    }
 }

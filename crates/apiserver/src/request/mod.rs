@@ -7,3 +7,5 @@ mod query;
 
 pub use info::RequestInfo;
 pub use query::Query;
+pub(crate) use query::decode;
+pub(crate) use query::parse_propagation;

@@ -1,0 +1,304 @@
+//! [`Cacher`]: the current objects and the recent events of one key space.
+
+use super::event::{CacheEvent, Change};
+use api::StoredObject;
+use bytes::Bytes;
+use imbl::OrdMap;
+use machinery::{GroupResource, Status};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use store::{Event, EventKind, KeyValue};
+use tokio::sync::watch;
+
+/// Events younger than this are kept, within the limits below (upstream keeps 75 s).
+const WINDOW: Duration = Duration::from_secs(75);
+/// Events that are kept however old.
+const MIN_EVENTS: usize = 128;
+/// Events that are kept at most.
+const MAX_EVENTS: usize = 100_000;
+/// Bytes of objects that events may hold on to.
+const MAX_BYTES: usize = 48 << 20;
+/// Snapshots kept for the next pages of lists.
+const MAX_SNAPSHOTS: usize = 16;
+/// How long a list may take to come back for its next page.
+const SNAPSHOT_LIFE: Duration = Duration::from_secs(300);
+
+/// The objects of a key space at one revision. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The revision it shows.
+    pub revision: i64,
+    /// By `namespace/name` or `name`.
+    pub objects: OrdMap<Arc<str>, Arc<StoredObject>>,
+}
+
+impl Snapshot {
+    /// The objects whose keys start with `prefix`, from `start` on, in order.
+    pub fn range<'a>(
+        &'a self,
+        prefix: &'a str,
+        start: &'a str,
+    ) -> impl Iterator<Item = (&'a Arc<str>, &'a Arc<StoredObject>)> {
+        let from = if start > prefix { start } else { prefix };
+        self.objects
+            .range::<_, str>((Bound::Included(from), Bound::Unbounded))
+            .take_while(move |(key, _)| key.starts_with(prefix))
+    }
+}
+
+enum Phase {
+    /// Being listed; what happens meanwhile waits here.
+    Loading(Vec<(i64, Event)>),
+    Ready,
+}
+
+struct State {
+    phase: Phase,
+    snapshot: Snapshot,
+    ring: VecDeque<Arc<CacheEvent>>,
+    ring_bytes: usize,
+    next_seq: u64,
+    /// All events after this revision are in the ring.
+    floor: i64,
+    /// Changes when history broke: older subscriptions end.
+    epoch: u64,
+    kept: VecDeque<(Instant, Snapshot)>,
+}
+
+/// The current objects and the recent events of one key space. All methods may be called concurrently.
+pub struct Cacher {
+    storage: GroupResource,
+    prefix_len: usize,
+    state: Mutex<State>,
+    /// The next sequence number; wakes watchers.
+    tail: watch::Sender<u64>,
+    ready: watch::Sender<bool>,
+}
+
+/// Why a subscription ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The watcher was too slow, or history broke.
+    Behind,
+    /// The cache is gone.
+    Closed,
+}
+
+/// A reader of the ring.
+pub(super) struct Subscription {
+    cacher: Arc<Cacher>,
+    tail: watch::Receiver<u64>,
+    next: u64,
+    epoch: u64,
+}
+
+impl Cacher {
+    pub(super) fn new(storage: GroupResource, prefix_len: usize) -> Self {
+        let state = State {
+            phase: Phase::Loading(Vec::new()),
+            snapshot: Snapshot { revision: 0, objects: OrdMap::new() },
+            ring: VecDeque::new(),
+            ring_bytes: 0,
+            next_seq: 1,
+            floor: 0,
+            epoch: 0,
+            kept: VecDeque::new(),
+        };
+        let (tail, ready) = (watch::Sender::new(0), watch::Sender::new(false));
+        Self { storage, prefix_len, state: Mutex::new(state), tail, ready }
+    }
+
+    /// The key space.
+    pub fn storage(&self) -> &GroupResource {
+        &self.storage
+    }
+
+    /// Waits until the cache was listed.
+    pub(super) async fn wait_ready(&self) -> Result<(), Status> {
+        let mut ready = self.ready.subscribe();
+        match tokio::time::timeout(Duration::from_secs(30), ready.wait_for(|ready| *ready)).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(Status::too_many_requests("storage is (re)initializing", 1)),
+        }
+    }
+
+    /// Forgets everything: history broke. Ends all subscriptions.
+    pub(super) fn reset(&self) {
+        let mut state = self.state.lock();
+        state.phase = Phase::Loading(Vec::new());
+        state.ring.clear();
+        state.ring_bytes = 0;
+        state.epoch += 1;
+        let next = state.next_seq;
+        drop(state);
+        self.ready.send_replace(false);
+        self.tail.send_replace(next);
+    }
+
+    /// Takes over what a list at `revision` found, then what happened meanwhile.
+    pub(super) fn load(&self, revision: i64, kvs: Vec<KeyValue>, now: Instant) {
+        let objects = kvs.into_iter().filter_map(|kv| self.parse(&kv)).collect();
+        let mut state = self.state.lock();
+        let Phase::Loading(waiting) = std::mem::replace(&mut state.phase, Phase::Ready) else { return };
+        state.snapshot = Snapshot { revision, objects };
+        state.floor = revision;
+        state.kept.clear();
+        for (at, event) in waiting.into_iter().filter(|(at, _)| *at > revision) {
+            self.change(&mut state, at, &event, now);
+        }
+        let next = state.next_seq;
+        drop(state);
+        self.ready.send_replace(true);
+        self.tail.send_replace(next);
+    }
+
+    fn local(&self, key: &Bytes) -> Option<Arc<str>> {
+        std::str::from_utf8(key.get(self.prefix_len..)?).ok().map(Arc::from)
+    }
+
+    fn parse(&self, kv: &KeyValue) -> Option<(Arc<str>, Arc<StoredObject>)> {
+        let key = self.local(&kv.key)?;
+        match StoredObject::new(kv.mod_revision, kv.value.clone()) {
+            Ok(object) => Some((key, Arc::new(object))),
+            Err(error) => {
+                tracing::error!(resource = %self.storage, %key, %error, "a stored object is damaged and left out");
+                None
+            }
+        }
+    }
+
+    /// Applies the events of one commit.
+    pub(super) fn apply(&self, revision: i64, events: &[&Event], now: Instant) {
+        let mut state = self.state.lock();
+        if let Phase::Loading(waiting) = &mut state.phase {
+            waiting.extend(events.iter().map(|event| (revision, (*event).clone())));
+            return;
+        }
+        for event in events {
+            self.change(&mut state, revision, event, now);
+        }
+        let next = state.next_seq;
+        drop(state);
+        self.tail.send_replace(next);
+    }
+
+    fn change(&self, state: &mut State, revision: i64, event: &Event, now: Instant) {
+        let changed = match event.kind {
+            EventKind::Put => {
+                let Some((key, object)) = self.parse(&event.kv) else { return };
+                let previous = state.snapshot.objects.insert(key.clone(), object.clone());
+                let change = if previous.is_some() { Change::Modified } else { Change::Added };
+                (change, key, object, previous)
+            }
+            EventKind::Delete => {
+                let Some(key) = self.local(&event.kv.key) else { return };
+                let Some(previous) = state.snapshot.objects.remove(&*key) else { return };
+                let Ok(object) = StoredObject::new(revision, previous.raw().clone()) else { return };
+                (Change::Deleted, key, Arc::new(object), Some(previous))
+            }
+        };
+        state.snapshot.revision = revision;
+        let (change, key, object, previous) = changed;
+        state.ring_bytes += object.raw().len();
+        let seq = state.next_seq;
+        state.next_seq += 1;
+        state.ring.push_back(Arc::new(CacheEvent::new(seq, revision, change, key, object, previous, now)));
+        state.trim(now);
+    }
+
+    /// The objects as they are now. Its revision is that of the key space's last change; the caller raises it to
+    /// the revision that the feed had reached before.
+    pub fn snapshot(&self) -> Snapshot {
+        self.state.lock().snapshot.clone()
+    }
+
+    /// One object as it is now.
+    pub fn get(&self, key: &str) -> Option<Arc<StoredObject>> {
+        self.state.lock().snapshot.objects.get(key).cloned()
+    }
+
+    /// Keeps a snapshot for the next page of a list.
+    pub(super) fn keep(&self, snapshot: Snapshot, now: Instant) {
+        let mut state = self.state.lock();
+        state.kept.retain(|(at, kept)| {
+            kept.revision != snapshot.revision && now.saturating_duration_since(*at) < SNAPSHOT_LIFE
+        });
+        if state.kept.len() >= MAX_SNAPSHOTS {
+            state.kept.pop_front();
+        }
+        state.kept.push_back((now, snapshot));
+    }
+
+    /// A snapshot kept for the next page.
+    pub(super) fn kept(&self, revision: i64) -> Option<Snapshot> {
+        let state = self.state.lock();
+        state.kept.iter().find(|(_, kept)| kept.revision == revision).map(|(_, kept)| kept.clone())
+    }
+
+    /// Subscribes to events after `revision`; `Err` carries the oldest possible revision.
+    pub(super) fn subscribe(self: &Arc<Self>, revision: i64) -> Result<Subscription, i64> {
+        let tail = self.tail.subscribe();
+        let state = self.state.lock();
+        if revision < state.floor {
+            return Err(state.floor);
+        }
+        let skipped = state.ring.partition_point(|event| event.revision <= revision);
+        let next = state.ring.get(skipped).map_or(state.next_seq, |event| event.seq);
+        let epoch = state.epoch;
+        drop(state);
+        Ok(Subscription { cacher: self.clone(), tail, next, epoch })
+    }
+
+    /// A snapshot, and a subscription to everything after it.
+    pub(super) fn snapshot_and_subscribe(self: &Arc<Self>) -> (Snapshot, Subscription) {
+        let tail = self.tail.subscribe();
+        let state = self.state.lock();
+        let (next, epoch) = (state.next_seq, state.epoch);
+        let snapshot = state.snapshot.clone();
+        drop(state);
+        (snapshot, Subscription { cacher: self.clone(), tail, next, epoch })
+    }
+}
+
+impl State {
+    fn trim(&mut self, now: Instant) {
+        while let Some(oldest) = self.ring.front() {
+            let len = self.ring.len();
+            let old = now.saturating_duration_since(oldest.at) > WINDOW;
+            if !(len > MAX_EVENTS || (len > MIN_EVENTS && (old || self.ring_bytes > MAX_BYTES))) {
+                break;
+            }
+            self.floor = oldest.revision;
+            self.ring_bytes -= oldest.object.raw().len();
+            self.ring.pop_front();
+        }
+    }
+}
+
+impl Subscription {
+    /// At most `max` events that are due now; empty when the watcher has seen everything.
+    pub(super) fn take(&mut self, max: usize) -> Result<Vec<Arc<CacheEvent>>, Ended> {
+        self.tail.borrow_and_update();
+        let state = self.cacher.state.lock();
+        if state.epoch != self.epoch || matches!(state.phase, Phase::Loading(_)) {
+            return Err(Ended::Behind);
+        }
+        let first = state.next_seq - state.ring.len() as u64;
+        if self.next < first {
+            return Err(Ended::Behind);
+        }
+        let skip = usize::try_from(self.next - first).unwrap_or(usize::MAX);
+        let events: Vec<_> = state.ring.iter().skip(skip).take(max).cloned().collect();
+        drop(state);
+        self.next += events.len() as u64;
+        Ok(events)
+    }
+
+    /// Waits for more events.
+    pub(super) async fn more(&mut self) -> Result<(), Ended> {
+        self.tail.changed().await.map_err(|_| Ended::Closed)
+    }
+}

@@ -1,0 +1,141 @@
+//! Everything that is not a resource: discovery, version, health, metrics, OpenAPI.
+
+mod aggregated;
+mod health;
+mod legacy;
+mod version;
+
+use crate::Config;
+use crate::http::{Accept, Metrics, json_response, text_response};
+use crate::registry::{Caller, Registry};
+use crate::request::RequestInfo;
+use component::serve::{Request, Response, full};
+use http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
+use http::{HeaderMap, HeaderValue};
+use machinery::Status;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha512};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// What serves paths that are not about resources.
+pub(crate) struct Site {
+    registry: Arc<Registry>,
+    metrics: Arc<Metrics>,
+    address: String,
+    stop: CancellationToken,
+}
+
+impl Site {
+    pub(crate) fn new(
+        registry: Arc<Registry>,
+        metrics: Arc<Metrics>,
+        config: &Config,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { registry, metrics, address: config.advertise.to_string(), stop }
+    }
+
+    /// Answers one request.
+    pub(crate) async fn handle(
+        &self,
+        _caller: &Caller,
+        info: &RequestInfo,
+        request: Request,
+    ) -> Result<Response, Status> {
+        let segments: Vec<&str> = info.path.split('/').filter(|s| !s.is_empty()).collect();
+        let known = matches!(
+            segments.first(),
+            None | Some(
+                &("api" | "apis" | "version" | "healthz" | "livez" | "readyz" | "metrics" | "openapi")
+            )
+        );
+        if known && !matches!(info.verb.as_ref(), "get" | "head") {
+            return Err(Status::new(
+                405,
+                machinery::Reason::MethodNotAllowed,
+                "the server does not allow this method on the requested resource",
+            ));
+        }
+        let table = self.registry.resources();
+        let headers = request.headers();
+        match segments.as_slice() {
+            [] => Ok(json_response(200, &json!({"paths": legacy::paths(&table)}))),
+            ["version"] => Ok(json_response(200, &version::info())),
+            ["metrics"] => Ok(text_response(200, self.metrics.render())),
+            [kind @ ("healthz" | "livez" | "readyz"), rest @ ..] => {
+                Ok(health::answer(kind, rest, &info.query, &self.registry, self.stop.is_cancelled()).await)
+            }
+            ["api"] => self.list(headers, aggregated::core(&table), legacy::versions(&self.address)),
+            ["apis"] => self.list(headers, aggregated::groups(&table), legacy::groups(&table)),
+            ["api", version] => found(headers, legacy::resources(&table, "", version)),
+            ["apis", group] => found(headers, legacy::group(&table, group)),
+            ["apis", group, version] => found(headers, legacy::resources(&table, group, version)),
+            _ => Err(Status::no_such_path()),
+        }
+    }
+
+    /// The aggregated form where the client takes it, the old one otherwise.
+    fn list(&self, headers: &HeaderMap, aggregated: Value, legacy: Value) -> Result<Response, Status> {
+        let version = Accept::ranges(headers).iter().find_map(|range| {
+            let discovery = range.media == "application/json"
+                && range.parameter("g") == Some("apidiscovery.k8s.io")
+                && range.parameter("as") == Some("APIGroupDiscoveryList");
+            match range.parameter("v") {
+                Some("v2") if discovery => Some("v2"),
+                _ if discovery => None,
+                _ => (range.parameter("as").is_none()
+                    && range.media != "application/vnd.kubernetes.protobuf")
+                    .then_some("legacy"),
+            }
+        });
+        match version {
+            Some("v2") => {
+                let mut response = tagged(headers, &aggregated);
+                response.headers_mut().insert(
+                    CONTENT_TYPE,
+                    HeaderValue::from_static(
+                        "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+                    ),
+                );
+                Ok(response)
+            }
+            Some(_) => Ok(tagged(headers, &legacy)),
+            None => Err(Status::new(
+                406,
+                machinery::Reason::NotAcceptable,
+                "only the following media types are accepted: application/json, application/yaml",
+            )),
+        }
+    }
+}
+
+fn found(headers: &HeaderMap, value: Option<Value>) -> Result<Response, Status> {
+    value.map(|value| tagged(headers, &value)).ok_or_else(Status::no_such_path)
+}
+
+/// A document that clients may cache: 304 when they have it already.
+pub(crate) fn tagged(headers: &HeaderMap, value: &Value) -> Response {
+    let body = value.to_string();
+    let digest = Sha512::digest(body.as_bytes());
+    let mut tag = String::with_capacity(130);
+    tag.push('"');
+    for byte in digest {
+        tag.push_str(&format!("{byte:02X}"));
+    }
+    tag.push('"');
+    let known = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok()).is_some_and(|known| {
+        known.split(',').any(|candidate| candidate.trim().trim_start_matches("W/") == tag)
+    });
+    let mut response = json_response(if known { 304 } else { 200 }, &Value::Null);
+    if known {
+        *response.body_mut() = full(bytes::Bytes::new());
+    } else {
+        *response.body_mut() = full(body);
+    }
+    if let Ok(tag) = HeaderValue::try_from(tag) {
+        response.headers_mut().insert(ETAG, tag);
+    }
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    response
+}

@@ -1,0 +1,147 @@
+//! [`Front`]: what every request passes, in order: panics, timing, identity, permission, the handler, headers.
+
+use super::metrics::Metrics;
+use super::resource::Resources;
+use super::respond::status_response;
+use crate::contract::Context;
+use crate::registry::{Caller, Registry};
+use crate::request::RequestInfo;
+use crate::{authn, authz, discovery};
+use component::Tasks;
+use component::serve::{ConnInfo, Handler, Request, Response};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use http::header::{CACHE_CONTROL, USER_AGENT};
+use http::{HeaderName, HeaderValue};
+use machinery::{Reason, Status};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+const WARNING: HeaderName = HeaderName::from_static("warning");
+
+/// The way in for every request.
+pub(crate) struct Front {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    context: Context,
+    resources: Resources,
+    site: discovery::Site,
+    metrics: Arc<Metrics>,
+    timeout: Duration,
+}
+
+impl Front {
+    /// Puts the way in together.
+    pub(crate) fn new(context: Context, registry: Arc<Registry>, tasks: &Tasks) -> Self {
+        let metrics = Arc::new(Metrics::default());
+        let resources = Resources {
+            registry: registry.clone(),
+            max_body: context.config.max_body,
+            stop: tasks.stopping().clone(),
+        };
+        let site = discovery::Site::new(registry, metrics.clone(), &context.config, tasks.stopping().clone());
+        let timeout = context.config.request_timeout;
+        Self { inner: Arc::new(Inner { context, resources, site, metrics, timeout }) }
+    }
+}
+
+impl Handler for Front {
+    fn handle(&self, request: Request) -> BoxFuture<'static, Response> {
+        let inner = self.inner.clone();
+        Box::pin(async move { inner.answer(request).await })
+    }
+}
+
+/// Requests that may take as long as they like.
+fn is_long(info: &RequestInfo) -> bool {
+    info.verb == "watch"
+        || matches!(info.subresource.as_str(), "attach" | "exec" | "log" | "portforward" | "proxy")
+}
+
+impl Inner {
+    async fn answer(self: Arc<Self>, request: Request) -> Response {
+        let info = Arc::new(RequestInfo::parse(request.method(), request.uri()));
+        let audit_id = request.headers().get(&AUDIT_ID).cloned();
+        let started = self.context.clock.instant();
+        let _inflight = self.metrics.begin();
+        let work = AssertUnwindSafe(self.timed(&info, request)).catch_unwind();
+        let mut response = work.await.unwrap_or_else(|_| {
+            tracing::error!(
+                path = info.path,
+                "a request panicked; this is a bug of Windlass, please report it"
+            );
+            status_response(&Status::internal(format!("apiserver panic'd on {} {}", info.verb, info.path)))
+        });
+        let took = self.context.clock.instant().saturating_duration_since(started);
+        self.metrics.observe(&info, response.status().as_u16(), took);
+        let headers = response.headers_mut();
+        let fresh = || HeaderValue::try_from(uuid::Uuid::new_v4().to_string()).ok();
+        if let Some(id) = audit_id.filter(|id| id.len() <= 64).or_else(fresh) {
+            headers.insert(AUDIT_ID, id);
+        }
+        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
+        response
+    }
+
+    async fn timed(&self, info: &RequestInfo, request: Request) -> Response {
+        let head = request.method() == http::Method::HEAD;
+        let response = if is_long(info) {
+            self.served(info, request).await
+        } else {
+            match tokio::time::timeout(self.timeout, self.served(info, request)).await {
+                Ok(response) => response,
+                Err(_) => status_response(&Status::new(
+                    504,
+                    Reason::Timeout,
+                    "Timeout: request did not complete within the allotted timeout",
+                )),
+            }
+        };
+        if head { response.map(|_| component::serve::full(bytes::Bytes::new())) } else { response }
+    }
+
+    async fn served(&self, info: &RequestInfo, request: Request) -> Response {
+        let (parts, body) = request.into_parts();
+        let Some(connection) = parts.extensions.get::<Arc<ConnInfo>>().cloned() else {
+            return status_response(&Status::internal("the connection is not known"));
+        };
+        let user = match authn::identify(&self.context, &parts, &connection).await {
+            Ok(user) => user,
+            Err(status) => return status_response(&status),
+        };
+        if let Err(status) = authz::check(&self.context, &info.attributes(&user)).await {
+            return status_response(&status);
+        }
+        let agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let caller = Caller::new(user, agent);
+        let request = Request::from_parts(parts, body);
+        let result = if info.resource_request {
+            self.resources.handle(&caller, info, request).await
+        } else {
+            self.site.handle(&caller, info, request).await
+        };
+        let mut response = result.unwrap_or_else(|status| status_response(&status));
+        for warning in caller.take_warnings() {
+            if let Some(value) = warning_header(&warning) {
+                response.headers_mut().append(WARNING, value);
+            }
+        }
+        response
+    }
+}
+
+/// A warning as RFC 7234 writes it; without what a header cannot carry.
+fn warning_header(text: &str) -> Option<HeaderValue> {
+    let mut quoted = String::with_capacity(text.len() + 8);
+    for c in text.chars().filter(|c| !c.is_control()) {
+        if matches!(c, '"' | '\\') {
+            quoted.push('\\');
+        }
+        quoted.push(c);
+    }
+    HeaderValue::from_bytes(format!("299 - \"{quoted}\"").as_bytes()).ok()
+}

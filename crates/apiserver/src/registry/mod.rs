@@ -1,0 +1,248 @@
+//! The registry: create, get, list, watch, update, patch and delete of every resource of the table, built-in or
+//! custom, as upstream's generic store does them.
+//!
+//! Order of a write: decode, default, prepare, managed fields, mutating admission, validation, validating
+//! admission, allocation, commit. Deliberately absent: HTTP, authentication, authorization.
+
+mod caller;
+mod commit;
+mod create;
+mod decode;
+mod delete;
+mod delete_collection;
+mod grace;
+mod leases;
+mod managed;
+mod patch;
+mod policy;
+mod read;
+mod scale;
+mod update;
+
+pub use caller::Caller;
+pub(crate) use policy::returns_deleted;
+pub use scale::ScaleBody;
+pub use update::{Current, Written};
+
+use crate::cache::Feed;
+use crate::contract::{Admission, AdmissionRequest, Context, SubresourceHandler, VirtualResource};
+use api::{Object, ResourceDef, ResourceTable, StoredObject};
+use arc_swap::ArcSwap;
+use component::SharedClock;
+use k8s_openapi::jiff::Timestamp;
+use machinery::{GroupResource, GroupVersionResource, Status};
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+/// Work around the commit of some resources: allocation of cluster IPs and node ports.
+pub trait CommitHook: Send + Sync {
+    /// Called after validation, before the commit; may set fields. What it reserves it gives back in the guard's
+    /// `Drop` unless the commit succeeds.
+    fn before(
+        &self,
+        new: &mut dyn Object,
+        old: Option<&dyn Object>,
+        dry_run: bool,
+    ) -> Result<Reservation, Status>;
+    /// Called after an object was removed.
+    fn removed(&self, old: &dyn Object);
+}
+
+/// What a hook reserved.
+pub struct Reservation {
+    undo: Option<Box<dyn FnOnce() + Send>>,
+    done: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl Reservation {
+    /// Nothing was reserved.
+    pub fn none() -> Self {
+        Self { undo: None, done: None }
+    }
+
+    /// `undo` runs if the commit fails, `done` if it succeeds.
+    pub fn new(undo: impl FnOnce() + Send + 'static, done: impl FnOnce() + Send + 'static) -> Self {
+        Self { undo: Some(Box::new(undo)), done: Some(Box::new(done)) }
+    }
+
+    fn keep(mut self) {
+        self.undo = None;
+        if let Some(done) = self.done.take() {
+            done();
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if let Some(undo) = self.undo.take() {
+            undo();
+        }
+    }
+}
+
+/// What the registry needs that is put together after it.
+#[derive(Default)]
+pub struct Plugins {
+    /// Admission chain.
+    pub admission: Vec<Arc<dyn Admission>>,
+    /// Subresources by group, plural and name.
+    pub subresources: HashMap<(String, String, String), Arc<dyn SubresourceHandler>>,
+    /// Computed resources by group and plural.
+    pub virtuals: HashMap<(String, String), Arc<dyn VirtualResource>>,
+    /// Commit hooks by storage.
+    pub hooks: HashMap<GroupResource, Arc<dyn CommitHook>>,
+}
+
+/// Every resource's objects. All methods may be called concurrently.
+pub struct Registry {
+    feed: Arc<Feed>,
+    clock: SharedClock,
+    resources: ArcSwap<ResourceTable>,
+    plugins: OnceLock<Plugins>,
+    context: OnceLock<Context>,
+    leases: leases::Leases,
+}
+
+impl Registry {
+    /// A registry over `feed`'s store. [`Registry::complete`] must follow before the first request.
+    pub fn new(feed: Arc<Feed>, event_ttl: std::time::Duration) -> Self {
+        Self {
+            clock: feed.clock().clone(),
+            leases: leases::Leases::new(feed.store().clone(), feed.clock().clone(), event_ttl),
+            feed,
+            resources: ArcSwap::from(ResourceTable::shared().clone()),
+            plugins: OnceLock::new(),
+            context: OnceLock::new(),
+        }
+    }
+
+    /// Adds what could be made only after the registry. Later calls change nothing.
+    pub fn complete(&self, plugins: Plugins, context: Context) {
+        let _ = self.plugins.set(plugins);
+        let _ = self.context.set(context);
+    }
+
+    /// The watch caches.
+    pub fn feed(&self) -> &Arc<Feed> {
+        &self.feed
+    }
+
+    /// The resources served now.
+    pub fn resources(&self) -> Arc<ResourceTable> {
+        self.resources.load_full()
+    }
+
+    /// Replaces the resources served, when CustomResourceDefinitions change.
+    pub fn set_resources(&self, table: Arc<ResourceTable>) {
+        self.resources.store(table);
+    }
+
+    /// The resource of a path; 404 when it is not served.
+    pub fn resource(&self, gvr: &GroupVersionResource) -> Result<Arc<ResourceDef>, Status> {
+        self.resources.load().get(gvr).cloned().ok_or_else(Status::no_such_path)
+    }
+
+    pub(crate) fn plugins(&self) -> Result<&Plugins, Status> {
+        self.plugins.get().ok_or_else(|| Status::unavailable("the server is still starting"))
+    }
+
+    /// What plugins may use; 503 while the server starts.
+    pub fn context(&self) -> Result<&Context, Status> {
+        self.context.get().ok_or_else(|| Status::unavailable("the server is still starting"))
+    }
+
+    /// The handler of a subresource, if it is not the registry's own.
+    pub fn subresource(&self, def: &ResourceDef, name: &str) -> Option<Arc<dyn SubresourceHandler>> {
+        let key = (def.gvk.group.to_string(), def.plural.to_string(), name.to_owned());
+        self.plugins.get()?.subresources.get(&key).cloned()
+    }
+
+    /// The implementation of a computed resource.
+    pub fn virtual_resource(&self, def: &ResourceDef) -> Option<Arc<dyn VirtualResource>> {
+        let key = (def.gvk.group.to_string(), def.plural.to_string());
+        self.plugins.get()?.virtuals.get(&key).cloned()
+    }
+
+    /// Now, in whole seconds as the API stores times.
+    pub(crate) fn now(&self) -> Timestamp {
+        let since = self.clock.now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let seconds = i64::try_from(since.as_secs()).unwrap_or(0);
+        Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
+    /// The stored object in the version of `def`.
+    pub fn served(&self, def: &ResourceDef, stored: &Arc<StoredObject>) -> Result<Arc<StoredObject>, Status> {
+        let Some(conversion) = &def.conversion else { return Ok(stored.clone()) };
+        let object = self.stored_object(def, stored)?;
+        let mut converted = (conversion.from_stored)(object.as_ref()).map_err(Status::internal)?;
+        converted.meta_mut().resource_version = Some(stored.revision().to_string());
+        StoredObject::from_object(converted).map(Arc::new).map_err(Status::internal)
+    }
+
+    /// The decoded object in its stored version.
+    pub(crate) fn stored_object(
+        &self,
+        def: &ResourceDef,
+        stored: &StoredObject,
+    ) -> Result<Arc<dyn Object>, Status> {
+        let strategy = match &def.conversion {
+            None => def.strategy.clone(),
+            Some(conversion) => match self.resources.load().by_gvk(&conversion.stored) {
+                Some(row) => row.strategy.clone(),
+                None => def.strategy.clone(),
+            },
+        };
+        stored.object(strategy.as_ref()).map_err(Status::internal)
+    }
+
+    /// The decoded object in the version of `def`.
+    pub(crate) fn served_object(
+        &self,
+        def: &ResourceDef,
+        stored: &StoredObject,
+    ) -> Result<Arc<dyn Object>, Status> {
+        let object = self.stored_object(def, stored)?;
+        let Some(conversion) = &def.conversion else { return Ok(object) };
+        let mut converted = (conversion.from_stored)(object.as_ref()).map_err(Status::internal)?;
+        converted.meta_mut().resource_version = Some(stored.revision().to_string());
+        Ok(Arc::from(converted))
+    }
+
+    /// A body to an object of `def` in `namespace`, with defaults and checked fields. For computed resources.
+    pub(crate) fn decode(
+        &self,
+        caller: &Caller,
+        def: &ResourceDef,
+        namespace: &str,
+        body: &[u8],
+        options: &api::transport::WriteOptions,
+    ) -> Result<Box<dyn Object>, Status> {
+        let mut object = decode::object(caller, def, body, options.field_validation.as_deref())?;
+        if def.namespaced {
+            create::check_namespace(def, namespace, object.as_mut())?;
+        }
+        Ok(object)
+    }
+
+    pub(crate) async fn admit(&self, caller: &Caller, request: &mut AdmissionRequest) -> Result<(), Status> {
+        let operation = request.operation;
+        for plugin in self.plugins()?.admission.iter().filter(|p| p.handles(operation)) {
+            plugin.admit(request).await?;
+        }
+        caller.warn(request.warnings.drain(..));
+        Ok(())
+    }
+
+    pub(crate) async fn admit_validate(&self, request: &AdmissionRequest) -> Result<(), Status> {
+        for plugin in self.plugins()?.admission.iter().filter(|p| p.handles(request.operation)) {
+            plugin.validate(request).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Group and resource for messages.
+pub(crate) fn group_resource(def: &ResourceDef) -> GroupResource {
+    GroupResource { group: def.gvk.group.clone(), resource: def.plural.clone() }
+}
