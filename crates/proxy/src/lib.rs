@@ -1,1 +1,12 @@
-//! See ARCHITECTURE.md.
+//! kube-proxy: makes Service addresses lead to endpoints, with nftables in the kernel (KEP-3866).
+//!
+//! A change to one Service or its slices costs the work of that Service alone: its rules are planned anew (a
+//! pure function), compared with what is installed, and only the difference goes to the kernel, in one atomic
+//! batch. Deliberately absent: anything per packet, and health checks of endpoints.
+
+mod dirty;
+pub mod model;
+pub mod nftables;
+mod run;
+
+pub use run::{Config, run};

@@ -1,0 +1,232 @@
+//! What the proxy needs of Services and EndpointSlices, IPv4 only.
+
+use k8s_openapi::api::core::v1::{Service, ServicePort as ApiPort};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::Ipv4Addr;
+
+/// Services with this label are some other proxy's.
+const OTHER_PROXY: &str = "service.kubernetes.io/service-proxy-name";
+/// Affinity without a time is kept this long (core/v1 ClientIPConfig), in seconds.
+const DEFAULT_AFFINITY: i32 = 10_800;
+
+/// A transport protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+}
+
+impl Protocol {
+    fn parse(text: Option<&str>) -> Option<Self> {
+        match text.unwrap_or("TCP") {
+            "TCP" => Some(Self::Tcp),
+            "UDP" => Some(Self::Udp),
+            "SCTP" => Some(Self::Sctp),
+            _ => None,
+        }
+    }
+
+    /// Its number in IP headers.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+            Self::Sctp => 132,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Sctp => "sctp",
+        })
+    }
+}
+
+/// One port of a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePort {
+    /// `namespace/name`.
+    pub service: String,
+    /// Name of the port; may be empty.
+    pub name: String,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// Its number.
+    pub port: u16,
+    /// Its number on every node, if it has one.
+    pub node_port: Option<u16>,
+    /// The Service's own address.
+    pub cluster_ip: Ipv4Addr,
+    /// Addresses from outside that lead here: external and load balancer IPs.
+    pub external_ips: Vec<Ipv4Addr>,
+    /// Seconds for which a client keeps its endpoint.
+    pub affinity: Option<u32>,
+    /// Traffic from inside goes only to endpoints of the node it comes from.
+    pub internal_local: bool,
+    /// Traffic from outside goes only to endpoints of the node it comes to, and keeps its source.
+    pub external_local: bool,
+}
+
+/// Where a port may lead.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint {
+    /// Address.
+    pub address: Ipv4Addr,
+    /// Port.
+    pub port: u16,
+    /// Whether it runs on this node.
+    pub local: bool,
+}
+
+/// A port and the endpoints that it leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// The port.
+    pub port: ServicePort,
+    /// Its endpoints, sorted, each once: the ready ones, or those that still serve while they terminate when
+    /// none is ready (KEP-1669).
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// The ports of a Service that a proxy has to do with; none for headless and external ones and for those of
+/// another proxy.
+pub fn ports(service: &Service) -> Vec<ServicePort> {
+    let labels = service.metadata.labels.as_ref();
+    let Some(spec) = &service.spec else { return Vec::new() };
+    let external = spec.type_.as_deref() == Some("ExternalName");
+    if external || labels.is_some_and(|labels| labels.contains_key(OTHER_PROXY)) {
+        return Vec::new();
+    }
+    let Some(cluster_ip) = spec.cluster_ip.as_deref().and_then(|ip| ip.parse().ok()) else {
+        return Vec::new();
+    };
+    let (namespace, name) = (service.metadata.namespace.as_deref(), service.metadata.name.as_deref());
+    let balanced = service
+        .status
+        .iter()
+        .flat_map(|status| &status.load_balancer)
+        .flat_map(|lb| lb.ingress.iter().flatten());
+    let proxied = balanced.filter(|ingress| ingress.ip_mode.as_deref() != Some("Proxy"));
+    let mut external_ips: Vec<Ipv4Addr> = spec
+        .external_ips
+        .iter()
+        .flatten()
+        .chain(proxied.filter_map(|ingress| ingress.ip.as_ref()))
+        .filter_map(|ip| ip.parse().ok())
+        .collect();
+    external_ips.sort_unstable();
+    external_ips.dedup();
+    let seconds = spec.session_affinity_config.as_ref().and_then(|c| c.client_ip.as_ref()?.timeout_seconds);
+    let affinity = (spec.session_affinity.as_deref() == Some("ClientIP"))
+        .then(|| u32::try_from(seconds.unwrap_or(DEFAULT_AFFINITY)).unwrap_or(0));
+    let local = |policy: &Option<String>| policy.as_deref() == Some("Local");
+    let build = |port: &ApiPort| {
+        Some(ServicePort {
+            service: format!("{}/{}", namespace.unwrap_or_default(), name.unwrap_or_default()),
+            name: port.name.clone().unwrap_or_default(),
+            protocol: Protocol::parse(port.protocol.as_deref())?,
+            port: u16::try_from(port.port).ok()?,
+            node_port: port
+                .node_port
+                .and_then(|number| u16::try_from(number).ok())
+                .filter(|number| *number != 0),
+            cluster_ip,
+            external_ips: external_ips.clone(),
+            affinity,
+            internal_local: local(&spec.internal_traffic_policy),
+            external_local: local(&spec.external_traffic_policy),
+        })
+    };
+    spec.ports.iter().flatten().filter_map(build).collect()
+}
+
+#[derive(Clone, Copy, Default)]
+struct Condition {
+    ready: bool,
+    serving: bool,
+    terminating: bool,
+}
+
+/// The endpoints of one port, from the slices of its Service; `node` is this node's name.
+pub fn endpoints<'a>(
+    port: &ServicePort,
+    slices: impl IntoIterator<Item = &'a EndpointSlice>,
+    node: &str,
+) -> Vec<Endpoint> {
+    // While a pod moves between slices it may be in two; the better condition counts.
+    let mut found: BTreeMap<Endpoint, Condition> = BTreeMap::new();
+    for slice in slices.into_iter().filter(|slice| slice.address_type == "IPv4") {
+        let same = |p: &&k8s_openapi::api::discovery::v1::EndpointPort| {
+            p.name.as_deref().unwrap_or_default() == port.name
+                && Protocol::parse(p.protocol.as_deref()) == Some(port.protocol)
+        };
+        let numbers = slice.ports.iter().flatten().filter(same).filter_map(|p| u16::try_from(p.port?).ok());
+        for number in numbers {
+            for endpoint in slice.endpoints.iter().flatten() {
+                let Some(address) = endpoint.addresses.first().and_then(|a| a.parse().ok()) else { continue };
+                let conditions = endpoint.conditions.clone().unwrap_or_default();
+                let ready = conditions.ready.unwrap_or(true);
+                let local = endpoint.node_name.as_deref() == Some(node);
+                let entry = found.entry(Endpoint { address, port: number, local }).or_default();
+                entry.ready |= ready;
+                entry.serving |= conditions.serving.unwrap_or(ready);
+                entry.terminating |= conditions.terminating.unwrap_or(false);
+            }
+        }
+    }
+    let ready: Vec<Endpoint> = found.iter().filter(|(_, c)| c.ready).map(|(e, _)| e.clone()).collect();
+    if !ready.is_empty() {
+        return ready;
+    }
+    found.into_iter().filter(|(_, c)| c.serving && c.terminating).map(|(e, _)| e).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::Kind;
+    use serde_json::json;
+
+    fn service(spec: serde_json::Value) -> Service {
+        let object = json!({"apiVersion": "v1", "kind": "Service",
+            "metadata": {"namespace": "n", "name": "s"}, "spec": spec});
+        Service::from_json(object.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn headless_and_external_services_are_not_proxied() {
+        assert!(ports(&service(json!({"clusterIP": "None", "ports": [{"port": 80}]}))).is_empty());
+        let external = json!({"type": "ExternalName", "externalName": "x", "clusterIP": "10.96.0.9", "ports": [{"port": 80}]});
+        assert!(ports(&service(external)).is_empty());
+    }
+
+    #[test]
+    fn terminating_endpoints_serve_when_none_is_ready() {
+        let port =
+            &ports(&service(json!({"clusterIP": "10.96.0.9", "ports": [{"port": 80, "protocol": "TCP"}]})))
+                [0];
+        let slice = |ready: bool| {
+            let object = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"name": "x"}, "ports": [{"name": "", "port": 8080, "protocol": "TCP"}],
+            "endpoints": [
+                {"addresses": ["10.0.0.1"], "nodeName": "a", "conditions": {"ready": ready}},
+                {"addresses": ["10.0.0.2"], "conditions": {"ready": false, "serving": true, "terminating": true}},
+                {"addresses": ["10.0.0.3"], "conditions": {"ready": false}},
+            ]});
+            EndpointSlice::from_json(object.to_string().as_bytes()).unwrap()
+        };
+        let at = |address: [u8; 4], local| Endpoint { address: address.into(), port: 8080, local };
+        assert_eq!(endpoints(port, [&slice(true)], "a"), [at([10, 0, 0, 1], true)]);
+        assert_eq!(endpoints(port, [&slice(false)], "a"), [at([10, 0, 0, 2], false)]);
+    }
+}

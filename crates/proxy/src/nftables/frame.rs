@@ -1,0 +1,92 @@
+//! The frame: base chains, helper chains and empty maps, made once.
+
+use super::{
+    MARK_FOR_MASQUERADE, MASQUERADE, NO_ENDPOINT_NODE_PORTS, NO_ENDPOINTS, NODE_PORTS, REJECT, SERVICE_IPS,
+};
+use linux::nft::{Batch, Chain, DataType, Expression, Hook, Register, Set, Verdict};
+
+const A: Register = Register(0);
+const B: Register = Register(1);
+const C: Register = Register(2);
+
+const DSTNAT: i32 = -100;
+const SRCNAT: i32 = 100;
+/// Before the host's own filter chains: what has no endpoint is refused whatever they say.
+const BEFORE_FILTER: i32 = -10;
+
+const NAT_HOOKS: &[(&str, u32, i32, &str)] = &[
+    ("nat-prerouting", 0, DSTNAT, "services"),
+    ("nat-output", 3, DSTNAT, "services"),
+    ("nat-postrouting", 4, SRCNAT, "masquerading"),
+];
+const FILTER_HOOKS: &[(&str, u32)] = &[("filter-input", 1), ("filter-forward", 2), ("filter-output", 3)];
+
+/// Adds the frame to a batch whose table is new.
+pub(super) fn build(batch: &mut Batch) {
+    let chain = |name: &str, hook| Chain { name: name.to_owned(), hook };
+    let address_key = vec![DataType::Ipv4, DataType::Protocol, DataType::Port];
+    let port_key = vec![DataType::Protocol, DataType::Port];
+    for (map, key) in [
+        (SERVICE_IPS, &address_key),
+        (NODE_PORTS, &port_key),
+        (NO_ENDPOINTS, &address_key),
+        (NO_ENDPOINT_NODE_PORTS, &port_key),
+    ] {
+        batch.add_set(&Set { name: map.to_owned(), key: key.clone(), verdicts: true, timeout: None });
+    }
+    for name in ["services", "masquerading", "no-endpoints", MARK_FOR_MASQUERADE, REJECT] {
+        batch.add_chain(&chain(name, None));
+    }
+    for (name, number, priority, target) in NAT_HOOKS {
+        batch.add_chain(&chain(name, Some(Hook { kind: "nat", number: *number, priority: *priority })));
+        batch.add_rule(name, &[Expression::Verdict(Verdict::Jump((*target).to_owned()))]);
+    }
+    for (name, number) in FILTER_HOOKS {
+        let hook = Hook { kind: "filter", number: *number, priority: BEFORE_FILTER };
+        batch.add_chain(&chain(name, Some(hook)));
+        batch.add_rule(name, &[Expression::Verdict(Verdict::Jump("no-endpoints".to_owned()))]);
+    }
+    dispatch(batch, "services", SERVICE_IPS, NODE_PORTS);
+    dispatch(batch, "no-endpoints", NO_ENDPOINTS, NO_ENDPOINT_NODE_PORTS);
+    batch.add_rule(REJECT, &[Expression::Reject]);
+    let (bit, others) = (MASQUERADE.to_ne_bytes(), (!MASQUERADE).to_ne_bytes());
+    let set_bit = [Expression::LoadMark(A), Expression::Bitwise(A, others, bit), Expression::StoreMark(A)];
+    batch.add_rule(MARK_FOR_MASQUERADE, &set_bit);
+    let unmarked = [
+        Expression::LoadMark(A),
+        Expression::Bitwise(A, bit, [0; 4]),
+        Expression::Equal(A, vec![0; 4]),
+        Expression::Verdict(Verdict::Return),
+    ];
+    batch.add_rule("masquerading", &unmarked);
+    let clear_bit =
+        [Expression::LoadMark(A), Expression::Bitwise(A, others, [0; 4]), Expression::StoreMark(A)];
+    batch.add_rule("masquerading", &clear_bit);
+    batch.add_rule("masquerading", &[Expression::Masquerade]);
+}
+
+/// First by address, protocol and port; then, for addresses of this host other than loopback, by protocol and
+/// port.
+fn dispatch(batch: &mut Batch, chain: &str, by_address: &str, by_port: &str) {
+    batch.add_rule(
+        chain,
+        &[
+            Expression::DestinationAddress(A),
+            Expression::Protocol(B),
+            Expression::DestinationPort(C),
+            Expression::VerdictMap(by_address.to_owned(), A),
+        ],
+    );
+    batch.add_rule(
+        chain,
+        &[
+            Expression::DestinationIsLocal(A),
+            Expression::DestinationAddress(A),
+            Expression::Bitwise(A, [255, 0, 0, 0], [0; 4]),
+            Expression::NotEqual(A, vec![127, 0, 0, 0]),
+            Expression::Protocol(A),
+            Expression::DestinationPort(B),
+            Expression::VerdictMap(by_port.to_owned(), A),
+        ],
+    );
+}
