@@ -8,6 +8,7 @@ mod common;
 mod config;
 mod context;
 mod namespace;
+mod replica_set;
 mod root_ca;
 mod service_account;
 mod table;

@@ -37,5 +37,7 @@ macro_rules! row {
 pub const TABLE: &[Descriptor] = &[
     row!("serviceaccount-controller", "serviceaccount-controller", crate::service_account::run),
     row!("root-ca-certificate-publisher-controller", "root-ca-cert-publisher", crate::root_ca::run),
+    row!("replicationcontroller-controller", "replication-controller", crate::replica_set::run_replication),
+    row!("replicaset-controller", "replicaset-controller", crate::replica_set::run),
     row!("namespace-controller", "namespace-controller", crate::namespace::run),
 ];

@@ -144,3 +144,24 @@ pub(crate) fn from_template(template: &PodTemplateSpec) -> Pod {
     pod.metadata.finalizers = meta.finalizers;
     pod
 }
+
+/// Name of the index of pods by what controls them.
+pub(crate) const CONTROLLER_INDEX: &str = "controller";
+
+/// Declares the index that [`candidates`] reads.
+pub(crate) fn index(informer: &client::Informer<Pod>) {
+    informer.add_index(CONTROLLER_INDEX, |pod| {
+        let meta = &pod.metadata;
+        vec![match super::owners::controller_of(meta) {
+            Some(owner) => owner.uid.clone(),
+            None => format!("orphan/{}", meta.namespace.as_deref().unwrap_or("")),
+        }]
+    });
+}
+
+/// The pods that the owner with `uid` controls, and those of its namespace that nobody does.
+pub(crate) fn candidates(informer: &client::Informer<Pod>, namespace: &str, uid: &str) -> Vec<Arc<Pod>> {
+    let mut found = informer.store().by_index(CONTROLLER_INDEX, uid);
+    found.extend(informer.store().by_index(CONTROLLER_INDEX, &format!("orphan/{namespace}")));
+    found
+}
