@@ -35,6 +35,14 @@ pub fn display(value: &IntOrString) -> String {
     }
 }
 
+/// `value` as messages print it.
+pub fn printed(value: &IntOrString) -> serde_json::Value {
+    match value {
+        IntOrString::Int(number) => (*number).into(),
+        IntOrString::String(text) => text.as_str().into(),
+    }
+}
+
 /// Reports what is neither a number of zero or more nor a percentage.
 pub fn validate(value: &IntOrString, path: &FieldPath, errors: &mut FieldErrors) {
     match value {

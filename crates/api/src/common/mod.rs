@@ -14,6 +14,7 @@ pub mod pod;
 pub mod print;
 pub mod selector;
 pub mod volume_claim;
+pub mod workload;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 

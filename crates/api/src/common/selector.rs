@@ -1,7 +1,7 @@
 //! `meta/v1.LabelSelector`: what is malformed, and what it means as [`machinery::labels::Selector`].
 
+use super::items;
 use super::names;
-use super::{items, text};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use machinery::labels::Selector;
 use machinery::{FieldErrors, FieldPath};
@@ -17,11 +17,7 @@ pub fn validate(selector: &LabelSelector, path: &FieldPath, errors: &mut FieldEr
     }
 }
 
-fn validate_requirement(
-    requirement: &LabelSelectorRequirement,
-    path: &FieldPath,
-    errors: &mut FieldErrors,
-) {
+fn validate_requirement(requirement: &LabelSelectorRequirement, path: &FieldPath, errors: &mut FieldErrors) {
     let values = items(&requirement.values);
     match requirement.operator.as_str() {
         "In" | "NotIn" if values.is_empty() => {
@@ -96,34 +92,4 @@ pub fn printed(selector: &LabelSelector) -> Value {
 pub fn display_labels(labels: &Option<std::collections::BTreeMap<String, String>>) -> String {
     let pairs: Vec<String> = labels.iter().flatten().map(|(k, v)| format!("{k}={v}")).collect();
     if pairs.is_empty() { "<none>".to_owned() } else { pairs.join(",") }
-}
-
-/// Reports a selector that is absent, empty or malformed, or that does not select `labels`, the labels of
-/// the pods that a workload makes. `owner` is the kind that messages name.
-pub fn validate_workload(
-    selector: &LabelSelector,
-    labels: &Option<std::collections::BTreeMap<String, String>>,
-    owner: &str,
-    spec: &FieldPath,
-    errors: &mut FieldErrors,
-) {
-    let path = spec.child("selector");
-    validate(selector, &path, errors);
-    if is_empty(selector) {
-        errors.invalid(path.clone(), printed(selector), format!("empty selector is invalid for {owner}"));
-    }
-    match convert(Some(selector)) {
-        Err(_) => errors.invalid(path, printed(selector), "invalid label selector"),
-        Ok(selector) if !selector.is_everything() && !selector.matches(labels) => errors.invalid(
-            spec.child("template").child("metadata").child("labels"),
-            super::json::map(labels),
-            "`selector` does not match template `labels`",
-        ),
-        Ok(_) => {}
-    }
-}
-
-/// Whether two optional texts mean the same, an empty one being unset.
-pub fn same_text(a: &Option<String>, b: &Option<String>) -> bool {
-    text(a) == text(b)
 }

@@ -70,7 +70,11 @@ fn source(spec: &PersistentVolumeClaimSpec, path: &FieldPath, errors: &mut Field
             errors.required(at.child("kind"), "");
         }
         if text(&source.api_group).is_empty() && source.kind != "PersistentVolumeClaim" {
-            errors.invalid(at, &source.kind, "must be 'PersistentVolumeClaim' when referencing the default apiGroup");
+            errors.invalid(
+                at,
+                &source.kind,
+                "must be 'PersistentVolumeClaim' when referencing the default apiGroup",
+            );
         }
     }
     if let Some(source) = &spec.data_source_ref {

@@ -1,4 +1,4 @@
-//! `v1` Binding.
+//! `v1` Binding: ties a pod to a node; created, never stored.
 
 use crate::{ResourceDef, Rules, Verb};
 use k8s_openapi::api::core::v1::Binding;

@@ -25,11 +25,7 @@ impl Rules for Endpoints {
     }
 
     fn columns() -> Vec<Column> {
-        vec![
-            Column::name(),
-            Column::new("Endpoints", "string", "Addresses that answer."),
-            Column::age(),
-        ]
+        vec![Column::name(), Column::new("Endpoints", "string", "Addresses that answer."), Column::age()]
     }
 
     fn cells(&self, now: Timestamp) -> Vec<Value> {

@@ -98,8 +98,7 @@ pub fn prepare_finalize(namespace: &mut Namespace, old: &Namespace) {
 /// The resource `namespaces`.
 pub fn def() -> ResourceDef {
     // A collection of namespaces cannot be deleted at once.
-    let verbs =
-        [Verb::Create, Verb::Delete, Verb::Get, Verb::List, Verb::Patch, Verb::Update, Verb::Watch];
+    let verbs = [Verb::Create, Verb::Delete, Verb::Get, Verb::List, Verb::Patch, Verb::Update, Verb::Watch];
     ResourceDef::of::<Namespace>()
         .short(&["ns"])
         .verbs(&verbs)

@@ -58,7 +58,10 @@ impl Rules for Node {
         let (new, was) = (self.spec.as_ref().unwrap_or(&empty), old.spec.as_ref().unwrap_or(&empty));
         let path = FieldPath::new("spec");
         if !items(&was.pod_cidrs).is_empty() && was.pod_cidrs != new.pod_cidrs {
-            errors.forbidden(path.child("podCIDRs"), "node updates may not change podCIDR except from \"\" to valid");
+            errors.forbidden(
+                path.child("podCIDRs"),
+                "node updates may not change podCIDR except from \"\" to valid",
+            );
         }
         if !text(&was.provider_id).is_empty() && text(&was.provider_id) != text(&new.provider_id) {
             errors.forbidden(

@@ -82,7 +82,11 @@ fn validate_type(secret: &Secret, errors: &mut FieldErrors) {
         Some(file) => {
             if let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(&file.0) {
                 // The value itself is a secret.
-                errors.invalid(FieldPath::new("data").key(key), "<secret contents redacted>", error.to_string());
+                errors.invalid(
+                    FieldPath::new("data").key(key),
+                    "<secret contents redacted>",
+                    error.to_string(),
+                );
             }
         }
     };

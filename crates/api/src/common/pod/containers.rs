@@ -188,12 +188,7 @@ pub(super) fn pull_policy(policy: &Option<String>, path: FieldPath, errors: &mut
     }
 }
 
-fn ports(
-    ports: &Option<Vec<ContainerPort>>,
-    host_network: bool,
-    path: &FieldPath,
-    errors: &mut FieldErrors,
-) {
+fn ports(ports: &Option<Vec<ContainerPort>>, host_network: bool, path: &FieldPath, errors: &mut FieldErrors) {
     let mut seen = BTreeSet::new();
     for (at, port) in items(ports).iter().enumerate() {
         let at = path.index(at);

@@ -157,11 +157,9 @@ pub(super) fn object_field(
         }
         ("metadata.labels", Some(key)) => names::report(at, key, names::qualified_name(key), errors),
         (base, Some(_)) => errors.invalid(at, base, "does not support subscript"),
-        (base, None) if !KNOWN_FIELDS.contains(&base) => errors.invalid(
-            at,
-            base,
-            format!("error converting fieldPath: field label not supported: {base}"),
-        ),
+        (base, None) if !KNOWN_FIELDS.contains(&base) => {
+            errors.invalid(at, base, format!("error converting fieldPath: field label not supported: {base}"))
+        }
         (base, None) if !allowed.contains(&base) => errors.not_supported(at, base, allowed),
         _ => {}
     }
@@ -187,7 +185,8 @@ pub(super) fn resource_field(
 
 fn divisor(field: &ResourceFieldSelector, path: FieldPath, errors: &mut FieldErrors) {
     const CPU: &[&str] = &["1", "1m"];
-    const SIZES: &[&str] = &["1", "1E", "1Ei", "1G", "1Gi", "1Ki", "1M", "1Mi", "1P", "1Pi", "1T", "1Ti", "1k"];
+    const SIZES: &[&str] =
+        &["1", "1E", "1Ei", "1G", "1Gi", "1Ki", "1M", "1Mi", "1P", "1Pi", "1T", "1Ti", "1k"];
     let Some(divisor) = field.divisor.as_ref().map(amounts::canonical).filter(|d| d != "0") else {
         return;
     };

@@ -92,10 +92,8 @@ fn propagation(
             errors.not_supported(at.clone(), mode, MODES);
         }
         if mode == "Bidirectional" && security.and_then(|s| s.privileged) != Some(true) {
-            errors.forbidden(
-                at,
-                "Bidirectional mount propagation is available only to privileged containers",
-            );
+            errors
+                .forbidden(at, "Bidirectional mount propagation is available only to privileged containers");
         }
     }
     if let Some(mode) = &mount.recursive_read_only {

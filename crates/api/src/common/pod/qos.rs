@@ -15,7 +15,8 @@ pub fn class(spec: &PodSpec) -> &'static str {
         return if is_exact(resources) { "Guaranteed" } else { "Burstable" };
     }
     let containers: Vec<&Container> = spec.containers.iter().chain(items(&spec.init_containers)).collect();
-    let resources: Vec<Option<&ResourceRequirements>> = containers.iter().map(|c| c.resources.as_ref()).collect();
+    let resources: Vec<Option<&ResourceRequirements>> =
+        containers.iter().map(|c| c.resources.as_ref()).collect();
     if !resources.iter().flatten().any(|r| asks(&r.requests) || asks(&r.limits)) {
         return "BestEffort";
     }

@@ -97,14 +97,24 @@ fn validate_affinity(affinity: &Affinity, path: &FieldPath, errors: &mut FieldEr
         }
     }
     let pods = [
-        ("podAffinity", affinity.pod_affinity.as_ref().map(|a| {
-            (&a.required_during_scheduling_ignored_during_execution,
-             &a.preferred_during_scheduling_ignored_during_execution)
-        })),
-        ("podAntiAffinity", affinity.pod_anti_affinity.as_ref().map(|a| {
-            (&a.required_during_scheduling_ignored_during_execution,
-             &a.preferred_during_scheduling_ignored_during_execution)
-        })),
+        (
+            "podAffinity",
+            affinity.pod_affinity.as_ref().map(|a| {
+                (
+                    &a.required_during_scheduling_ignored_during_execution,
+                    &a.preferred_during_scheduling_ignored_during_execution,
+                )
+            }),
+        ),
+        (
+            "podAntiAffinity",
+            affinity.pod_anti_affinity.as_ref().map(|a| {
+                (
+                    &a.required_during_scheduling_ignored_during_execution,
+                    &a.preferred_during_scheduling_ignored_during_execution,
+                )
+            }),
+        ),
     ];
     for (field, terms) in pods {
         let Some((required, preferred)) = terms else { continue };
@@ -186,10 +196,8 @@ fn node_expression(requirement: &NodeSelectorRequirement, path: &FieldPath, erro
             path.child("values"),
             "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
         ),
-        "Gt" | "Lt" if values.len() != 1 => errors.required(
-            path.child("values"),
-            "must be specified single value when `operator` is 'Lt' or 'Gt'",
-        ),
+        "Gt" | "Lt" if values.len() != 1 => errors
+            .required(path.child("values"), "must be specified single value when `operator` is 'Lt' or 'Gt'"),
         "In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt" => {}
         other => errors.invalid(path.child("operator"), other, "not a valid selector operator"),
     }

@@ -28,12 +28,7 @@ pub fn validate(template: &PodTemplateSpec, path: &FieldPath, errors: &mut Field
 }
 
 /// Reports, besides, what pods that are kept running may not say. `owner` is the kind that messages name.
-pub fn validate_running(
-    template: &PodTemplateSpec,
-    owner: &str,
-    path: &FieldPath,
-    errors: &mut FieldErrors,
-) {
+pub fn validate_running(template: &PodTemplateSpec, owner: &str, path: &FieldPath, errors: &mut FieldErrors) {
     validate(template, path, errors);
     let Some(spec) = &template.spec else { return };
     let policy = text(&spec.restart_policy);
@@ -50,7 +45,8 @@ pub fn validate_running(
 
 /// A container's names and images, as wide tables print them.
 pub fn container_cells(template: Option<&PodTemplateSpec>) -> (String, String) {
-    let containers = template.and_then(|t| t.spec.as_ref()).map(|s| s.containers.as_slice()).unwrap_or_default();
+    let containers =
+        template.and_then(|t| t.spec.as_ref()).map(|s| s.containers.as_slice()).unwrap_or_default();
     let names: Vec<&str> = containers.iter().map(|c| c.name.as_str()).collect();
     let images: Vec<&str> = containers.iter().map(|c| text(&c.image)).collect();
     (names.join(","), images.join(","))

@@ -170,11 +170,7 @@ fn key_to_paths(list: &Option<Vec<KeyToPath>>, path: &FieldPath, errors: &mut Fi
     }
 }
 
-fn downward_items(
-    list: &Option<Vec<DownwardAPIVolumeFile>>,
-    path: &FieldPath,
-    errors: &mut FieldErrors,
-) {
+fn downward_items(list: &Option<Vec<DownwardAPIVolumeFile>>, path: &FieldPath, errors: &mut FieldErrors) {
     for (at, item) in items(list).iter().enumerate() {
         let at = path.index(at);
         required(&item.path, at.child("path"), errors);
@@ -247,11 +243,7 @@ fn projected(source: &ProjectedVolumeSource, path: &FieldPath, errors: &mut Fiel
     }
 }
 
-fn service_account_token(
-    token: &ServiceAccountTokenProjection,
-    path: &FieldPath,
-    errors: &mut FieldErrors,
-) {
+fn service_account_token(token: &ServiceAccountTokenProjection, path: &FieldPath, errors: &mut FieldErrors) {
     let seconds = token.expiration_seconds.unwrap_or_default();
     let at = path.child("expirationSeconds");
     if seconds < 600 {

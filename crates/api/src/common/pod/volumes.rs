@@ -26,11 +26,7 @@ pub fn sources(volume: &Volume) -> Vec<&'static str> {
 }
 
 /// Reports bad volumes. Returns the good names, which mounts may use.
-pub fn validate<'a>(
-    volumes: &'a [Volume],
-    path: &FieldPath,
-    errors: &mut FieldErrors,
-) -> BTreeSet<&'a str> {
+pub fn validate<'a>(volumes: &'a [Volume], path: &FieldPath, errors: &mut FieldErrors) -> BTreeSet<&'a str> {
     let mut seen = BTreeSet::new();
     for (at, volume) in volumes.iter().enumerate() {
         let at = path.index(at);

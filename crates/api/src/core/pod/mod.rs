@@ -109,14 +109,18 @@ pub fn def() -> ResourceDef {
         .select::<Pod>("spec.nodeName", |pod| spec(pod, |s| text(&s.node_name).to_owned()))
         .select::<Pod>("spec.restartPolicy", |pod| spec(pod, |s| text(&s.restart_policy).to_owned()))
         .select::<Pod>("spec.schedulerName", |pod| spec(pod, |s| text(&s.scheduler_name).to_owned()))
-        .select::<Pod>("spec.serviceAccountName", |pod| spec(pod, |s| text(&s.service_account_name).to_owned()))
+        .select::<Pod>("spec.serviceAccountName", |pod| {
+            spec(pod, |s| text(&s.service_account_name).to_owned())
+        })
         .select::<Pod>("spec.hostNetwork", |pod| {
             spec(pod, |s| s.host_network.unwrap_or_default().to_string())
         })
         .select::<Pod>("status.phase", |pod| status(pod, |s| text(&s.phase).to_owned()))
         .select::<Pod>("status.podIP", |pod| status(pod, |s| text(&s.pod_ip).to_owned()))
         .select::<Pod>("status.podIPs", |pod| status(pod, |s| text(&s.pod_ip).to_owned()))
-        .select::<Pod>("status.nominatedNodeName", |pod| status(pod, |s| text(&s.nominated_node_name).to_owned()))
+        .select::<Pod>("status.nominatedNodeName", |pod| {
+            status(pod, |s| text(&s.nominated_node_name).to_owned())
+        })
 }
 
 fn spec(pod: &Pod, get: impl FnOnce(&k8s_openapi::api::core::v1::PodSpec) -> String) -> String {

@@ -67,11 +67,7 @@ pub fn validate_resize(pod: &Pod, old: &Pod, errors: &mut FieldErrors) {
         return;
     }
     if qos::class(new) != qos::class(was) {
-        errors.invalid(
-            path.clone(),
-            qos::class(new),
-            "Pod QOS Class may not change as a result of resizing",
-        );
+        errors.invalid(path.clone(), qos::class(new), "Pod QOS Class may not change as a result of resizing");
     }
     let mut munged = new.clone();
     put_back(&mut munged, was);

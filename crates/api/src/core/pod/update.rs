@@ -1,7 +1,7 @@
 //! What an update of a pod may change: images, deadlines, added tolerations, removed gates.
 
-use crate::common::{items, names};
 use crate::Object;
+use crate::common::{items, names};
 use k8s_openapi::api::core::v1::*;
 use machinery::{FieldErrors, FieldPath};
 use serde_json::Value;
@@ -48,10 +48,8 @@ fn munge(new: &PodSpec, was: &PodSpec) -> PodSpec {
     // A pod that waits at a gate may still be narrowed down to fewer nodes.
     if !items(&was.scheduling_gates).is_empty() {
         let empty = Default::default();
-        let (more, before) = (
-            munged.node_selector.as_ref().unwrap_or(&empty),
-            was.node_selector.as_ref().unwrap_or(&empty),
-        );
+        let (more, before) =
+            (munged.node_selector.as_ref().unwrap_or(&empty), was.node_selector.as_ref().unwrap_or(&empty));
         if before.iter().all(|(key, value)| more.get(key) == Some(value)) {
             munged.node_selector.clone_from(&was.node_selector);
         }
@@ -101,12 +99,7 @@ fn tolerations(new: &[Toleration], was: &[Toleration], path: &FieldPath, errors:
     }
 }
 
-fn gates(
-    new: &[PodSchedulingGate],
-    was: &[PodSchedulingGate],
-    path: &FieldPath,
-    errors: &mut FieldErrors,
-) {
+fn gates(new: &[PodSchedulingGate], was: &[PodSchedulingGate], path: &FieldPath, errors: &mut FieldErrors) {
     for (at, gate) in new.iter().enumerate().filter(|(_, gate)| !was.contains(gate)) {
         errors.forbidden(
             path.child("schedulingGates").index(at),

@@ -171,7 +171,9 @@ fn keep_allocated(spec: &mut ServiceSpec, was: &ServiceSpec) {
     if has_node_ports(&kind) && has_node_ports(old_kind) {
         keep_node_ports(spec.ports.as_deref_mut().unwrap_or_default(), items(&was.ports));
     }
-    if needs_health_check(spec) && needs_health_check(was) && spec.health_check_node_port.unwrap_or_default() == 0
+    if needs_health_check(spec)
+        && needs_health_check(was)
+        && spec.health_check_node_port.unwrap_or_default() == 0
     {
         spec.health_check_node_port = was.health_check_node_port;
     }

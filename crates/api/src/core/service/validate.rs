@@ -265,7 +265,8 @@ pub(super) fn update(service: &Service, old: &Service, errors: &mut FieldErrors)
         errors.invalid(at, printed::list(now), "may not change once set");
     }
     let class = |spec: &ServiceSpec| spec.load_balancer_class.clone();
-    if text(&spec.type_) == "LoadBalancer" && text(&was.type_) == "LoadBalancer" && class(spec) != class(was) {
+    if text(&spec.type_) == "LoadBalancer" && text(&was.type_) == "LoadBalancer" && class(spec) != class(was)
+    {
         let at = FieldPath::new("spec").child("loadBalancerClass");
         errors.invalid(at, json!(class(spec)), "may not change once set");
     }
