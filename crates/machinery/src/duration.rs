@@ -18,9 +18,9 @@ const UNITS: &[(&str, i64)] = &[
 
 /// A signed number of nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct GoDuration(pub i64);
+pub struct Duration(pub i64);
 
-impl GoDuration {
+impl Duration {
     /// Parses `300ms`, `-1.5h` or `2h45m`. The error has Go's words.
     pub fn parse(text: &str) -> Result<Self, String> {
         let invalid = || format!("time: invalid duration {text:?}");
@@ -73,14 +73,14 @@ impl GoDuration {
     }
 }
 
-impl From<StdDuration> for GoDuration {
+impl From<StdDuration> for Duration {
     /// Saturates after 292 years.
     fn from(duration: StdDuration) -> Self {
         Self(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX))
     }
 }
 
-impl FromStr for GoDuration {
+impl FromStr for Duration {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -88,7 +88,7 @@ impl FromStr for GoDuration {
     }
 }
 
-impl fmt::Display for GoDuration {
+impl fmt::Display for Duration {
     /// Go's form: `1h0m0s`, `1.5s`, `10ms`, `0s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let second = SECOND.unsigned_abs();
@@ -152,7 +152,7 @@ mod tests {
             ("+1m", "1m0s"),
         ];
         for (text, expected) in rows {
-            assert_eq!(GoDuration::parse(text).unwrap().to_string(), expected, "{text}");
+            assert_eq!(Duration::parse(text).unwrap().to_string(), expected, "{text}");
         }
     }
 
@@ -167,19 +167,19 @@ mod tests {
             ("9999999h", "time: invalid duration \"9999999h\""),
         ];
         for (text, expected) in rows {
-            assert_eq!(GoDuration::parse(text).unwrap_err(), expected);
+            assert_eq!(Duration::parse(text).unwrap_err(), expected);
         }
     }
 
     proptest! {
         #[test]
         fn printing_and_parsing_agree(nanos: i64) {
-            prop_assert_eq!(GoDuration::parse(&GoDuration(nanos).to_string()), Ok(GoDuration(nanos)));
+            prop_assert_eq!(Duration::parse(&Duration(nanos).to_string()), Ok(Duration(nanos)));
         }
 
         #[test]
         fn any_text_is_parsed_or_refused(text in "[-+]?[0-9.]{0,25}[a-zµ]{0,2}[0-9]{0,3}s?") {
-            let _ = GoDuration::parse(&text);
+            let _ = Duration::parse(&text);
         }
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! Deliberately absent: sockets, files, clocks, threads, and any knowledge of a particular kind.
 
+pub mod apply;
 pub mod codec;
 pub mod duration;
 pub mod field;

@@ -73,6 +73,8 @@ pub struct Field<'s, T> {
     pub ty: T,
     /// How strategic merge patches treat it.
     pub patch: PatchStrategy<'s>,
+    /// Upstream's objects always have it, if only empty, so that nobody comes to own its mere presence.
+    pub always: bool,
 }
 
 /// How strategic merge patches treat a field (`patchStrategy` and `patchMergeKey`).

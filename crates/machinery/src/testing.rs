@@ -99,6 +99,6 @@ impl Schema for Pods {
             (Pod::Strategy, "type" | "surge") | (Pod::Ref, _) => (Pod::Scalar, plain),
             _ => return None,
         };
-        Some(Field { ty, patch })
+        Some(Field { ty, patch, always: matches!(name, "containers" | "metadata" | "strategy") })
     }
 }

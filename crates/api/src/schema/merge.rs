@@ -74,6 +74,8 @@ impl Schema for BuiltIn {
             retain_keys: field.retain_keys,
             key: field.merge_key,
         };
-        Some(Field { ty: Merge::Node(field.node), patch })
+        // Structs that are no pointers in Go are published with `{}` for default.
+        let always = field.required || field.default.as_ref().is_some_and(serde_json::Value::is_object);
+        Some(Field { ty: Merge::Node(field.node), patch, always })
     }
 }

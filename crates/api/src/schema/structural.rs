@@ -44,7 +44,7 @@ impl<'a> Schema for Structural<'a> {
         match text(ty, "type") {
             "object" => match ty.get("additionalProperties") {
                 Some(element @ Value::Object(_)) => Shape::Map { element, atomic },
-                _ if ty.get("properties").is_none() && !atomic => Shape::Deduced,
+                _ if ty.get("properties").is_none() && !atomic && is_open(ty) => Shape::Deduced,
                 _ => Shape::Struct { atomic },
             },
             "array" => {
@@ -65,10 +65,22 @@ impl<'a> Schema for Structural<'a> {
         let ty = if name == "metadata" && std::ptr::eq(ty, self.0) {
             &*METADATA
         } else {
-            ty.get("properties")?.get(name)?
+            match ty.get("properties").and_then(|properties| properties.get(name)) {
+                Some(ty) => ty,
+                None if is_open(ty)
+                    || (std::ptr::eq(ty, self.0) && ["apiVersion", "kind"].contains(&name)) =>
+                {
+                    &Value::Null
+                }
+                None => return None,
+            }
         };
-        Some(Field { ty, patch: PatchStrategy::default() })
+        Some(Field { ty, patch: PatchStrategy::default(), always: false })
     }
+}
+
+fn is_open(ty: &Value) -> bool {
+    ty.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true))
 }
 
 fn keys<'v>(list: &'v Value, element: &'v Value) -> Vec<ListKey<'v>> {

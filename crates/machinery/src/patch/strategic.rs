@@ -84,7 +84,7 @@ pub(super) fn lookup<'s, S: Schema>(
     name: &str,
 ) -> (Option<S::Type>, PatchStrategy<'s>) {
     let Some(ty) = ty else { return (None, PatchStrategy::default()) };
-    if let Some(Field { ty, patch }) = schema.field(ty, name) {
+    if let Some(Field { ty, patch, .. }) = schema.field(ty, name) {
         return (Some(ty), patch);
     }
     match schema.shape(ty) {
