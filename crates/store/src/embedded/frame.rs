@@ -13,8 +13,8 @@ use std::io;
 /// Bytes before the payload.
 pub(crate) const HEADER: usize = 24;
 
-/// Longest payload that is ever written; longer ones are damage.
-pub(crate) const MAX_PAYLOAD: usize = 256 << 20;
+/// Longest payload, fixed byte included: what the header's field can say.
+pub(crate) const MAX_PAYLOAD: usize = u32::MAX as usize;
 
 /// Last byte of each frame: not zero, so that a last sector that was written never looks unwritten.
 const TRAILER: u8 = 0xe5;
@@ -64,7 +64,7 @@ fn parse_header(bytes: &[u8]) -> Option<Header> {
     }
     let sequence = u64::from_le_bytes(bytes.get(8..16)?.try_into().ok()?);
     let header = Header { len: u32_at(bytes, 4)? as usize, sequence, crc: u32_at(bytes, 16)? };
-    (1..=MAX_PAYLOAD).contains(&header.len).then_some(header)
+    (header.len > 0).then_some(header)
 }
 
 /// What a reader found.
@@ -100,7 +100,7 @@ pub(crate) struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Reads `file` from its beginning.
     pub(crate) fn new(file: &'a dyn File) -> io::Result<Self> {
-        let len = file.len()?;
+        let len = file.size()?;
         Ok(Self { file, len, offset: 0, buffer: Vec::new(), start: 0, payload: 0..0 })
     }
 

@@ -72,7 +72,7 @@ impl History {
         if from < oldest {
             return Err(StoreError::Compacted { oldest });
         }
-        let skip = usize::try_from(from - ring.first).unwrap_or(0);
-        Ok(ring.changes.iter().skip(skip).take(most).cloned().collect())
+        let skip = usize::try_from(from - ring.first).unwrap_or(usize::MAX).min(ring.changes.len());
+        Ok(ring.changes.range(skip..).take(most).cloned().collect())
     }
 }

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-/// Commits that are handed out at a time.
-const CHUNK: usize = 256;
+/// Commits that are handed out at a time: whoever begins or ends a watch waits so long.
+const CHUNK: usize = 32;
 
 /// What waits for one watcher.
 #[derive(Debug, Default)]

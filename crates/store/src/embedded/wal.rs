@@ -103,6 +103,9 @@ impl Wal {
         if self.offset + self.frame.len() as u64 > self.segment_bytes && self.revision < revision {
             self.rotate()?;
         }
+        if self.pending() >= frame::MAX_PAYLOAD {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
         frame::seal(&mut self.frame, 0, self.sequence);
         self.file.write_at(self.offset, &self.frame)?;
         self.file.sync()?;

@@ -1,8 +1,8 @@
 //! [`MemDisk`]: a directory in memory that fails and crashes on demand, from a seed, the same way each time.
 //!
 //! A crash keeps only what [`Disk`] promises: for each file what was synced plus a random subset of the sectors
-//! written since, and of the changes to the directory a random prefix of those not synced. It does not model
-//! devices that lie about a sync.
+//! written since, and a random subset of the unsynced changes to the directory (a rename is one change). It does
+//! not model devices that lie about a sync.
 
 use super::{Disk, File};
 use parking_lot::Mutex;
@@ -43,8 +43,8 @@ struct State {
     files: BTreeMap<u64, Content>,
     names: BTreeMap<String, u64>,
     durable_names: BTreeMap<String, u64>,
-    /// Directory as it was after each change that is not synced yet.
-    pending_names: Vec<BTreeMap<String, u64>>,
+    /// Changes of the directory that are not synced yet, in order: names set or removed together.
+    pending_names: Vec<Vec<(String, Option<u64>)>>,
     next_file: u64,
 }
 
@@ -72,7 +72,7 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -82,7 +82,7 @@ impl Random {
 
     /// A number below `limit`, which must not be 0.
     pub fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
+        self.number() % limit
     }
 }
 
@@ -112,12 +112,17 @@ impl MemDisk {
     /// The power went: drops what is not durable, ends the fault, starts to count operations from 0.
     pub fn crash(&self) {
         let state = &mut *self.state.lock();
-        let kept = state.random.below(state.pending_names.len() as u64 + 1) as usize;
-        if let Some(names) = kept.checked_sub(1).and_then(|last| state.pending_names.get(last)) {
-            state.durable_names = names.clone();
+        for change in std::mem::take(&mut state.pending_names) {
+            if state.random.below(2) == 0 {
+                for (name, id) in change {
+                    match id {
+                        Some(id) => state.durable_names.insert(name, id),
+                        None => state.durable_names.remove(&name),
+                    };
+                }
+            }
         }
         state.names = state.durable_names.clone();
-        state.pending_names.clear();
         let names = &state.names;
         state.files.retain(|id, _| names.values().any(|named| named == id));
         for file in state.files.values_mut() {
@@ -197,8 +202,8 @@ impl State {
         }
     }
 
-    fn renamed(&mut self) {
-        self.pending_names.push(self.names.clone());
+    fn renamed(&mut self, changes: &[(&str, Option<u64>)]) {
+        self.pending_names.push(changes.iter().map(|(name, id)| ((*name).to_owned(), *id)).collect());
     }
 }
 
@@ -217,7 +222,7 @@ impl Disk for MemDisk {
         state.next_file += 1;
         state.files.insert(id, Content::default());
         state.names.insert(name.to_owned(), id);
-        state.renamed();
+        state.renamed(&[(name, Some(id))]);
         Ok(Box::new(MemFile { disk: self.clone(), id }))
     }
 
@@ -232,7 +237,7 @@ impl Disk for MemDisk {
         state.operation(false)?;
         let id = state.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
         state.names.insert(to.to_owned(), id);
-        state.renamed();
+        state.renamed(&[(from, None), (to, Some(id))]);
         Ok(())
     }
 
@@ -240,7 +245,7 @@ impl Disk for MemDisk {
         let state = &mut *self.state.lock();
         state.operation(false)?;
         state.names.remove(name).ok_or(io::ErrorKind::NotFound)?;
-        state.renamed();
+        state.renamed(&[(name, None)]);
         Ok(())
     }
 
@@ -292,7 +297,7 @@ impl State {
 }
 
 impl File for MemFile {
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         self.with(|state, id| Ok(state.content(id)?.current.len() as u64))
     }
 

@@ -33,7 +33,7 @@ pub trait Disk: Send + Sync {
 /// An open file. Positioned reads and writes only; one user at a time.
 pub trait File: Send {
     /// Its length in bytes.
-    fn len(&self) -> io::Result<u64>;
+    fn size(&self) -> io::Result<u64>;
     /// Reads up to `buffer.len()` bytes at `offset`; 0 at the end.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
     /// Writes all of `data` at `offset`. After a crash any subset of its sectors may be there until

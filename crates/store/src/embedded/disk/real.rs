@@ -95,7 +95,7 @@ impl Disk for RealDisk {
 struct RealFile(fs::File);
 
 impl File for RealFile {
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
 

@@ -354,7 +354,7 @@ fn a_flipped_bit_is_refused_or_harmless() {
         drop(core);
         let names = run.disk.list().expect("lists");
         let name = names[run.random.below(names.len() as u64) as usize].clone();
-        let len = run.disk.open(&name).expect("opens").len().expect("has a length");
+        let len = run.disk.open(&name).expect("opens").size().expect("has a size");
         run.disk.flip(&name, run.random.below(len * 8));
         match open_core(Arc::new(run.disk.clone()), run.options.clone()) {
             Err(StoreError::Corrupt { file, .. }) => {

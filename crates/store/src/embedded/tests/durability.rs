@@ -167,3 +167,48 @@ async fn a_failing_disk_is_reported_and_reads_go_on() -> Result<(), StoreError> 
     fixture.put("b", "1").await;
     Ok(())
 }
+
+/// Real threads, so not to be replayed exactly: what each writer was told is there after the power went.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_writers_and_a_power_loss() -> Result<(), StoreError> {
+    use crate::embedded::disk::memory::Fault;
+    let mut fixture = Fixture::new(|options| {
+        options.segment_bytes = 20_000;
+        options.checkpoint_bytes = 50_000;
+        options.history_revisions = 200;
+    });
+    let mut known = [(0, 0); 8];
+    for round in 0..5 {
+        let fault = Fault::Power(fixture.disk.operations() + 200 + 50 * round);
+        fixture.disk.set_fault(fault);
+        let shared = Arc::new(fixture);
+        let mut writers = tokio::task::JoinSet::new();
+        for (writer, (_, start)) in known.into_iter().enumerate() {
+            let fixture = shared.clone();
+            writers.spawn(async move {
+                let (mut told, mut tried) = (start, start);
+                loop {
+                    tried += 1;
+                    if fixture.txn(vec![put(&format!("w{writer}"), &tried.to_string())]).await.is_err() {
+                        return (writer, told, tried);
+                    }
+                    told = tried;
+                }
+            });
+        }
+        while let Some(done) = writers.join_next().await {
+            let (writer, told, tried) = done.expect("a writer");
+            known[writer] = (told, tried);
+        }
+        let Ok(stopped) = Arc::try_unwrap(shared) else { panic!("someone still has the store") };
+        fixture = stopped.reopen(|disk| disk.crash())?;
+        for kv in everything(&fixture.store).await? {
+            let writer: usize = text(&kv.key[1..]).parse().expect("a number");
+            let found: u64 = text(&kv.value).parse().expect("a number");
+            let (told, tried) = known[writer];
+            assert!((told..=tried).contains(&found), "writer {writer}: {found}, told {told}, tried {tried}");
+        }
+        assert_eq!(everything(&fixture.store).await?.len(), 8);
+    }
+    Ok(())
+}
