@@ -3,6 +3,7 @@
 //! `contract` holds the traits that its parts agree on. Deliberately absent: controllers, and any way to reach
 //! objects that does not go through the registry.
 
+mod allocators;
 pub mod authn;
 pub mod authz;
 mod bootstrap;

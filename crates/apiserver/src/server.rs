@@ -1,5 +1,6 @@
 //! [`ApiServer`]: the parts put together and started.
 
+use crate::allocators::Services;
 use crate::contract::{Context, UserInfo};
 use crate::http::Front;
 use crate::local::Local;
@@ -8,7 +9,8 @@ use crate::{Config, Listen, authn, authz, bootstrap, cache, subresources};
 use api::transport::Transport;
 use component::serve::{Handler, Limits, serve};
 use component::{SharedClock, Tasks};
-use machinery::Status;
+use k8s_openapi::api::core::v1::Service;
+use machinery::{GroupResource, Status};
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use store::{Store, StoreError};
@@ -90,7 +92,6 @@ impl ApiServer {
 }
 
 async fn plugins(context: &Context) -> Result<Plugins, Status> {
-    let _ = context;
     let mut plugins = Plugins::default();
     for handler in subresources::handlers() {
         let (group, plural) = handler.parent();
@@ -101,5 +102,11 @@ async fn plugins(context: &Context) -> Result<Plugins, Status> {
         let (group, plural) = computed.resource();
         plugins.virtuals.insert((group.to_owned(), plural.to_owned()), computed);
     }
+    let services = Services::new(context.config.service_cidr, context.config.node_ports);
+    let storage = GroupResource::new("", "services");
+    for stored in context.lookup.list(&storage, "").await? {
+        services.adopt(stored.get::<Service>().map_err(Status::internal)?.as_ref());
+    }
+    plugins.hooks.insert(storage, Arc::new(services));
     Ok(plugins)
 }

@@ -38,6 +38,11 @@ pub(super) async fn ensure(context: &Context) -> Result<(), Status> {
 }
 
 async fn endpoints(context: &Context) -> Result<(), Status> {
+    if context.config.advertise.ip().is_loopback() {
+        // Pods have a loopback of their own, and the API refuses such an endpoint.
+        tracing::info!("the advertised address is loopback: pods cannot reach the API through its Service");
+        return Ok(());
+    }
     let address = context.config.advertise.ip().to_string();
     let port = context.config.advertise.port();
     let endpoints = json!({

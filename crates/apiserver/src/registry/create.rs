@@ -2,7 +2,7 @@
 
 use super::commit::Committed;
 use super::update::Written;
-use super::{Caller, Registry, decode, group_resource, policy};
+use super::{Caller, Registry, Reservation, decode, group_resource, policy};
 use crate::contract::{AdmissionRequest, Operation};
 use crate::storage;
 use api::transport::WriteOptions;
@@ -25,17 +25,18 @@ impl Registry {
         options: &WriteOptions,
     ) -> Result<Written, Status> {
         let object = decode::object(caller, def, body, options.field_validation.as_deref())?;
-        self.create_object(caller, def, namespace, object, options).await
+        self.create_object(caller, def, namespace, object, options, false).await
     }
 
-    /// Creates an object that was decoded and defaulted.
-    pub async fn create_object(
+    /// Creates an object that was decoded and defaulted. `tracked` says that its managed fields are up to date.
+    pub(super) async fn create_object(
         &self,
         caller: &Caller,
         def: &Arc<ResourceDef>,
         namespace: &str,
         mut object: Box<dyn Object>,
         options: &WriteOptions,
+        tracked: bool,
     ) -> Result<Written, Status> {
         check_namespace(def, namespace, object.as_mut())?;
         if object.meta().resource_version.as_deref().is_some_and(|rv| !rv.is_empty() && rv != "0") {
@@ -61,15 +62,21 @@ impl Registry {
         for attempt in 1..=NAME_ATTEMPTS {
             let mut attempt_object = object.clone_object();
             self.prepare(def, attempt_object.as_mut(), generated.then_some(prefix.as_str()), now);
-            self.track_create(caller, def, attempt_object.as_mut(), options)?;
+            if !tracked {
+                self.track_create(caller, def, attempt_object.as_mut(), options)?;
+            }
             request.name = attempt_object.meta().name.clone().unwrap_or_default();
             request.object = Some(attempt_object);
             self.admit(caller, &mut request).await?;
+            let reservation = match (self.plugins()?.hooks.get(&def.storage), &mut request.object) {
+                (Some(hook), Some(object)) => hook.before(object.as_mut(), None, options.dry_run)?,
+                _ => Reservation::none(),
+            };
             let candidate = Self::validate_new(caller, def, &mut request)?;
             request.object = Some(candidate);
             self.admit_validate(&request).await?;
             let Some(candidate) = request.object.take() else { break };
-            match self.commit_new(def, namespace, candidate, options).await? {
+            match self.commit_new(def, namespace, candidate, options, reservation).await? {
                 Some(object) => return Ok(Written { object, created: true }),
                 None if generated && attempt < NAME_ATTEMPTS => {}
                 None if generated => {
@@ -122,13 +129,10 @@ impl Registry {
         namespace: &str,
         mut object: Box<dyn Object>,
         options: &WriteOptions,
+        reservation: Reservation,
     ) -> Result<Option<Arc<StoredObject>>, Status> {
         let name = object.meta().name.clone().unwrap_or_default();
         let key = storage::key(&def.storage, namespace, &name);
-        let reservation = match self.plugins()?.hooks.get(&def.storage) {
-            Some(hook) => Some(hook.before(object.as_mut(), None, options.dry_run)?),
-            None => None,
-        };
         if options.dry_run {
             if self.read_store(key).await?.is_some() {
                 return Ok(None);
@@ -140,9 +144,7 @@ impl Registry {
         match self.put(key, 0, value, lease).await? {
             Committed::Changed(_) => Ok(None),
             Committed::Done(stored) => {
-                if let Some(reservation) = reservation {
-                    reservation.keep();
-                }
+                reservation.keep();
                 if def.conversion.is_none() {
                     return Ok(Some(stored));
                 }

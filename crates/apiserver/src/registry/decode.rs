@@ -119,6 +119,6 @@ pub(super) fn object(
 }
 
 /// The fields of `value` that the kind does not have, as `unknown field "spec.foo"`.
-pub(super) fn unknown_fields(_def: &ResourceDef, _value: &Value) -> Vec<String> {
-    Vec::new()
+pub(super) fn unknown_fields(def: &ResourceDef, value: &Value) -> Vec<String> {
+    api::schema::unknown_fields(&def.gvk, value)
 }

@@ -36,8 +36,8 @@ use std::sync::{Arc, OnceLock};
 
 /// Work around the commit of some resources: allocation of cluster IPs and node ports.
 pub trait CommitHook: Send + Sync {
-    /// Called after validation, before the commit; may set fields. What it reserves it gives back in the guard's
-    /// `Drop` unless the commit succeeds.
+    /// Called after mutating admission, before validation; may set fields. What it reserves is given back unless
+    /// the commit succeeds.
     fn before(
         &self,
         new: &mut dyn Object,

@@ -2,7 +2,8 @@
 
 use super::create::check_namespace;
 use super::update::{Current, Update, check_name, scope};
-use super::{Caller, Registry, Written, decode, group_resource, policy};
+use super::{Caller, Registry, Written, decode, group_resource};
+use api::schema::BuiltIn;
 use api::transport::{Patch, WriteOptions};
 use api::{Object, ResourceDef};
 use machinery::codec::Decoded;
@@ -107,7 +108,7 @@ impl Registry {
         let handler = self.subresource(def, subresource);
         let sub = subresource.to_owned();
         let make = move |registry: &Registry, current: Option<&Current>| {
-            let merged = registry.merge_applied(def, name, &sub, &value, current, options)?;
+            let merged = registry.merge_applied(def, &sub, &value, current, options)?;
             let mut object = decode::typed(def, &merged)?;
             check_namespace(def, namespace, object.as_mut())?;
             check_name(name, object.as_mut())?;
@@ -161,8 +162,14 @@ fn run(def: &ResourceDef, value: &mut Value, patch: &Patch, document: Value) -> 
 
 /// Strategic merge patch; custom resources have no merge keys and answer 415 as upstream does.
 fn strategic(def: &ResourceDef, value: &mut Value, document: Value) -> Result<(), Status> {
-    let _ = (def, value, document);
-    Err(Status::not_supported("a strategic merge patch"))
+    let Some(ty) = BuiltIn.root(&def.gvk) else {
+        return Err(Status::new(
+            415,
+            machinery::Reason::UnsupportedMediaType,
+            "strategic merge patch is not supported for custom resources",
+        ));
+    };
+    patches::strategic::apply(value, document, &BuiltIn, ty).map_err(|error| error.status())
 }
 
 /// The result of a patch that is not an object of its kind is the patch's fault: 422.
@@ -181,9 +188,4 @@ fn check_applied_kind(value: &Value) -> Result<(), Status> {
         }
     }
     Ok(())
-}
-
-#[allow(dead_code, reason = "used once unconditional updates differ for patches")]
-fn unconditional(def: &ResourceDef) -> bool {
-    policy::unconditional_update(def)
 }

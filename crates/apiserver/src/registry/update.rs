@@ -2,7 +2,7 @@
 
 use super::commit::Committed;
 use super::create::check_namespace;
-use super::{Caller, Registry, decode, group_resource, policy};
+use super::{Caller, Registry, Reservation, decode, group_resource, policy};
 use crate::contract::{AdmissionRequest, Operation, UpdateRules};
 use crate::storage;
 use api::transport::WriteOptions;
@@ -128,7 +128,9 @@ impl Registry {
                         "",
                     ));
                 }
-                return self.create_object(caller, def, namespace, object, update.options).await;
+                return self
+                    .create_object(caller, def, namespace, object, update.options, update.tracked)
+                    .await;
             };
             let before = Current { object: self.served_object(def, &stored)?, stored };
             let new = (update.make)(self, Some(&before))?;
@@ -199,6 +201,12 @@ impl Registry {
         let Some(mut new) = request.object.take() else {
             return Err(Status::internal("an admission plugin took the object away"));
         };
+        let reservation = match self.plugins()?.hooks.get(&def.storage) {
+            Some(hook) if update.subresource.is_empty() => {
+                hook.before(new.as_mut(), Some(old), update.options.dry_run)?
+            }
+            _ => Reservation::none(),
+        };
         validate(update, new.as_mut(), old)?;
         caller.warn(def.strategy.warnings(new.as_ref(), Some(old)));
         request.object = Some(new);
@@ -206,7 +214,7 @@ impl Registry {
         let Some(new) = request.object.take() else {
             return Err(Status::internal("an admission plugin took the object away"));
         };
-        self.store_changed(update, new, before).await
+        self.store_changed(update, new, before, reservation).await
     }
 
     async fn store_changed(
@@ -214,15 +222,10 @@ impl Registry {
         update: &Update<'_>,
         mut new: Box<dyn Object>,
         before: &Current,
+        reservation: Reservation,
     ) -> Result<Committed, Status> {
         let def = update.def;
         let key = storage::key(&def.storage, update.namespace, update.name);
-        let reservation = match self.plugins()?.hooks.get(&def.storage) {
-            Some(hook) if update.subresource.is_empty() => {
-                Some(hook.before(new.as_mut(), Some(before.object.as_ref()), update.options.dry_run)?)
-            }
-            _ => None,
-        };
         let value = self.stored_bytes(def, new.as_mut())?;
         if value == *before.stored.raw() {
             // Nothing changed: upstream does not write either, so the resource version stays.
@@ -240,9 +243,7 @@ impl Registry {
             self.put(key, before.stored.revision(), value, lease).await?
         };
         let Committed::Done(stored) = committed else { return Ok(committed) };
-        if let Some(reservation) = reservation {
-            reservation.keep();
-        }
+        reservation.keep();
         if super::grace::is_finished(def, new.as_ref()) {
             self.removed(def, new.as_ref());
         }

@@ -1,0 +1,121 @@
+//! The stock kubectl against a real server.
+
+mod support;
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+use support::Server;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::Command;
+
+const KUBECTL: &str = "/usr/bin/kubectl";
+
+struct Kubectl<'a> {
+    server: &'a Server,
+    home: tempfile::TempDir,
+}
+
+impl Kubectl<'_> {
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(KUBECTL);
+        command
+            .arg(format!("--server=http://{}", self.server.address))
+            .args(arguments)
+            .env_clear()
+            .env("HOME", self.home.path())
+            .env("KUBECONFIG", "/nonexistent")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
+    async fn run_with(&self, arguments: &[&str], input: &str) -> (bool, String) {
+        let mut child = self.command(arguments).stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
+        let output = tokio::time::timeout(Duration::from_secs(60), child.wait_with_output()).await;
+        let output = output.expect("kubectl ends in time").unwrap();
+        let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        (output.status.success(), text.into_owned())
+    }
+
+    #[track_caller]
+    fn run<'a>(&'a self, arguments: &'a [&'a str], input: &'a str) -> impl Future<Output = String> + 'a {
+        let caller = std::panic::Location::caller();
+        async move {
+            let (ok, text) = self.run_with(arguments, input).await;
+            assert!(ok, "{caller}: kubectl {arguments:?}: {text}");
+            text
+        }
+    }
+}
+
+const DEPLOYMENT: &str = "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, labels: {app: web}}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+      - {name: web, image: nginx, ports: [{containerPort: 80}]}
+";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kubectl_works() {
+    if !Path::new(KUBECTL).exists() {
+        println!("skipped kubectl_works: {KUBECTL} is not installed");
+        return;
+    }
+    let server = Server::start().await;
+    let kubectl = Kubectl { server: &server, home: tempfile::tempdir().unwrap() };
+
+    let namespaces = kubectl.run(&["get", "namespaces"], "").await;
+    assert!(namespaces.contains("kube-system") && namespaces.contains("Active"), "{namespaces}");
+    let resources = kubectl.run(&["api-resources"], "").await;
+    assert!(resources.lines().any(|l| l.starts_with("deployments") && l.contains("deploy")), "{resources}");
+
+    let mut watch = kubectl.command(&["get", "deployments", "--watch", "-o", "name"]).spawn().unwrap();
+    let mut events = BufReader::new(watch.stdout.take().unwrap()).lines();
+
+    let applied = kubectl.run(&["apply", "--validate=false", "-f", "-"], DEPLOYMENT).await;
+    assert_eq!(applied.trim(), "deployment.apps/web created");
+    let event = tokio::time::timeout(Duration::from_secs(20), events.next_line()).await;
+    assert_eq!(event.expect("an event").unwrap().as_deref(), Some("deployment.apps/web"));
+    watch.kill().await.unwrap();
+
+    let again = kubectl.run(&["apply", "--validate=false", "-f", "-"], DEPLOYMENT).await;
+    assert_eq!(again.trim(), "deployment.apps/web unchanged");
+    let more = DEPLOYMENT.replace("replicas: 2", "replicas: 3");
+    let changed = kubectl.run(&["apply", "--validate=false", "-f", "-"], &more).await;
+    assert_eq!(changed.trim(), "deployment.apps/web configured");
+    let wide = kubectl.run(&["get", "deployments", "-o", "wide"], "").await;
+    assert!(wide.contains("0/3") && wide.contains("nginx"), "{wide}");
+
+    kubectl.run(&["scale", "deployment", "web", "--replicas=5"], "").await;
+    let replicas = kubectl.run(&["get", "deployment", "web", "-o", "jsonpath={.spec.replicas}"], "").await;
+    assert_eq!(replicas, "5");
+    kubectl.run(&["patch", "deployment", "web", "-p", r#"{"metadata":{"labels":{"x":"y"}}}"#], "").await;
+    kubectl.run(&["label", "deployment", "web", "a=b"], "").await;
+    let labels = kubectl.run(&["get", "deployment", "web", "--show-labels"], "").await;
+    assert!(labels.contains("a=b") && labels.contains("x=y"), "{labels}");
+    let server_side = ["apply", "--server-side", "--force-conflicts", "--validate=false", "-f", "-"];
+    let applied = kubectl.run(&server_side, DEPLOYMENT).await;
+    assert_eq!(applied.trim(), "deployment.apps/web serverside-applied");
+
+    kubectl.run(&["create", "configmap", "cm", "--from-literal=a=1"], "").await;
+    kubectl.run(&["create", "service", "clusterip", "svc", "--tcp=80:80"], "").await;
+    let services = kubectl.run(&["get", "services"], "").await;
+    assert!(services.contains("svc") && services.contains("10.96.0.1 "), "{services}");
+    let all = kubectl.run(&["get", "all"], "").await;
+    assert!(all.contains("deployment.apps/web") && all.contains("service/kubernetes"), "{all}");
+    kubectl.run(&["delete", "deployment", "web", "--wait=true"], "").await;
+    let (ok, gone) = kubectl.run_with(&["get", "deployment", "web"], "").await;
+    assert!(!ok && gone.contains("deployments.apps \"web\" not found"), "{gone}");
+    server.stop().await;
+}
