@@ -7,6 +7,9 @@
 mod common;
 mod config;
 mod context;
+mod deployment;
+mod endpoint_slice;
+mod endpoints;
 mod namespace;
 mod replica_set;
 mod root_ca;

@@ -39,5 +39,8 @@ pub const TABLE: &[Descriptor] = &[
     row!("root-ca-certificate-publisher-controller", "root-ca-cert-publisher", crate::root_ca::run),
     row!("replicationcontroller-controller", "replication-controller", crate::replica_set::run_replication),
     row!("replicaset-controller", "replicaset-controller", crate::replica_set::run),
+    row!("endpoints-controller", "endpoint-controller", crate::endpoints::run),
+    row!("endpointslice-controller", "endpoint-slice-controller", crate::endpoint_slice::run),
+    row!("deployment-controller", "deployment-controller", crate::deployment::run),
     row!("namespace-controller", "namespace-controller", crate::namespace::run),
 ];

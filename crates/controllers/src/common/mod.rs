@@ -2,6 +2,7 @@
 
 pub(crate) mod claim;
 pub(crate) mod conditions;
+pub(crate) mod endpoints;
 pub(crate) mod expect;
 pub(crate) mod hash;
 pub(crate) mod owners;
