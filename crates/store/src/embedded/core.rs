@@ -1,7 +1,7 @@
 //! [`Core`]: the writer's work without its thread: evaluates requests one after the other, makes a batch of them
 //! durable with one sync, publishes it, answers. Deterministic, so that a test can drive it step by step.
 //!
-//! Order of a batch: evaluate against the working state, write and sync one frame, then publish (history, view,
+//! Order of a batch: evaluate against the working state, write and sync one frame, then publish (view, history,
 //! watchers), then answer. Nobody sees anything before it is durable. When the frame cannot be written, the
 //! working state is never published again and the store is read-only: after a failed sync nothing is known about
 //! what the disk holds, so going on could lose what was acknowledged.
@@ -365,8 +365,9 @@ impl Core {
             self.state.publish_leases();
         }
         let has_changes = !self.changes.is_empty();
-        self.shared.history.extend(self.changes.drain(..));
+        // The view first: who has seen an event must be able to read what it says.
         self.shared.view.store(Arc::new(self.state.view.clone()));
+        self.shared.history.extend(self.changes.drain(..));
         self.shared.history.compact(self.compacted);
         if has_changes {
             self.shared.hub.notify();

@@ -149,6 +149,8 @@ async fn many_watchers_see_the_same_history() {
                 let commit = next(&mut watch).await.expect("an item").expect("a commit");
                 assert!(commit.revision > last);
                 last = commit.revision;
+                // What was seen can be read.
+                assert!(fixture.store.revision().await.expect("reads") >= last);
                 for event in commit.events {
                     assert!(event.kv.key.starts_with(prefix.as_bytes()));
                     assert_eq!(event.kv.mod_revision, commit.revision);
