@@ -1,0 +1,48 @@
+//! Where pods come from: the API's pods bound to this node.
+
+use crate::kubelet::Kubelet;
+use crate::pod::gc;
+use crate::pod::workers::Workers;
+use crate::spec;
+use api::k8s_openapi::api::core::v1::Pod;
+use client::{Event, Informer, Selection};
+use std::sync::Arc;
+
+/// Follows the pods of the node until dropped. Once the first list is complete, what the runtime knows beyond
+/// it is ended.
+pub(crate) async fn run(kubelet: Arc<Kubelet>) {
+    let selection = Selection::fields(&format!("spec.nodeName={}", kubelet.config.node_name));
+    let informer: Informer<Pod> =
+        Informer::start(&kubelet.client, &selection, kubelet.clock.clone(), &kubelet.tasks);
+    let mut events = informer.subscribe();
+    let mut cleaned = false;
+    loop {
+        tokio::select! {
+            biased;
+            event = events.recv() => {
+                let Some(event) = event else { return };
+                apply(&kubelet, event);
+            }
+            () = informer.synced(), if !cleaned => {
+                cleaned = true;
+                gc::orphans(&kubelet).await;
+            }
+        }
+    }
+}
+
+fn apply(kubelet: &Arc<Kubelet>, event: Event<Pod>) {
+    match event {
+        Event::Added(pod) => Workers::update(kubelet, pod),
+        Event::Updated { old, new } => {
+            // Another pod under the same name: the old one is gone.
+            if spec::uid(&old) != spec::uid(&new) {
+                Workers::deleted(kubelet, spec::uid(&old));
+            }
+            Workers::update(kubelet, new);
+        }
+        Event::Deleted(pod) => {
+            Workers::deleted(kubelet, spec::uid(&pod));
+        }
+    }
+}
