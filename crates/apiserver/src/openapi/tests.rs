@@ -1,0 +1,148 @@
+use super::*;
+use api::{ResourceDef, Verb};
+use machinery::GroupVersionKind;
+use std::path::PathBuf;
+
+fn table() -> &'static ResourceTable {
+    ResourceTable::shared()
+}
+
+/// The published document called `name`: beside the repository, or where the environment says.
+fn published(name: &str) -> Option<Value> {
+    let dir = std::env::var("WINDLASS_REFERENCE").map_or_else(
+        |_| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/reference"),
+        PathBuf::from,
+    );
+    let file = format!("kubernetes-v1.36/openapi-v3/{}_openapi.json", name.replace('/', "__"));
+    serde_json::from_slice(&std::fs::read(dir.join(file)).ok()?).ok()
+}
+
+/// Without prose, and with lists that are sets in one order.
+fn normalize(value: &mut Value, in_properties: bool) {
+    match value {
+        Value::Object(map) => {
+            if !in_properties && map.get("description").is_some_and(Value::is_string) {
+                map.shift_remove("description");
+            }
+            for (key, value) in map.iter_mut() {
+                normalize(value, key == "properties" && !in_properties);
+                if key == "required"
+                    && let Value::Array(items) = value
+                {
+                    items.sort_by_key(Value::to_string);
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| normalize(item, false)),
+        _ => {}
+    }
+}
+
+/// Where `ours` and `theirs` differ.
+fn differences(at: &str, ours: &Value, theirs: &Value, out: &mut Vec<String>) {
+    match (ours, theirs) {
+        (Value::Object(a), Value::Object(b)) => {
+            for key in a.keys().filter(|key| !b.contains_key(*key)) {
+                out.push(format!("{at}/{key}: not published"));
+            }
+            for (key, theirs) in b {
+                match a.get(key) {
+                    Some(ours) => differences(&format!("{at}/{key}"), ours, theirs, out),
+                    None => out.push(format!("{at}/{key}: missing")),
+                }
+            }
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            for (index, (a, b)) in a.iter().zip(b).enumerate() {
+                differences(&format!("{at}[{index}]"), a, b, out);
+            }
+        }
+        (a, b) if a != b => out.push(format!("{at}: {a} instead of {b}")),
+        _ => {}
+    }
+}
+
+#[test]
+fn documents_are_what_is_published() {
+    let mut compared = 0;
+    let mut all = Vec::new();
+    for name in v3::documents(table()) {
+        let Some(mut theirs) = published(&name) else { continue };
+        let mut ours = document(table(), &NoCustoms, &name).unwrap();
+        normalize(&mut ours, false);
+        normalize(&mut theirs, false);
+        differences(&name, &ours, &theirs, &mut all);
+        compared += 1;
+    }
+    if compared == 0 {
+        println!("skipped documents_are_what_is_published: no published OpenAPI (set WINDLASS_REFERENCE)");
+    }
+    assert!(all.is_empty(), "{} differences:\n{}", all.len(), all.join("\n"));
+}
+
+#[test]
+fn references_resolve() {
+    for name in v3::documents(table()) {
+        let document = document(table(), &NoCustoms, &name).unwrap();
+        let mut references = Vec::new();
+        schemas::collect_references(&document, &mut references);
+        for target in references {
+            assert!(document["components"]["schemas"].get(&target).is_some(), "{name}: {target}");
+        }
+    }
+    let swagger = swagger(table(), &NoCustoms, "v1.36.0");
+    let text = swagger.to_string();
+    assert!(!text.contains("#/components/"));
+    for part in text.split("\"#/definitions/").skip(1) {
+        let target = part.split('"').next().unwrap();
+        assert!(swagger["definitions"].get(target).is_some(), "{target}");
+    }
+}
+
+#[test]
+fn patches_name_their_validation_parameter() {
+    let document = document(table(), &NoCustoms, "apis/apps/v1").unwrap();
+    let patch = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"];
+    let parameters = patch["parameters"].as_array().unwrap();
+    assert!(parameters.iter().any(|parameter| parameter["name"] == "fieldValidation"));
+    assert_eq!(
+        patch["x-kubernetes-group-version-kind"],
+        json!({"group": "apps", "kind": "Deployment", "version": "v1"})
+    );
+}
+
+struct Widgets;
+
+impl Customs for Widgets {
+    fn schema(&self, gvk: &GroupVersionKind) -> Option<Arc<Value>> {
+        let schema = json!({"type": "object", "properties": {"spec": {"type": "object"}}});
+        (gvk.kind == "Widget").then(|| Arc::new(schema))
+    }
+}
+
+#[test]
+fn custom_resources_have_documents_too() {
+    let mut def: ResourceDef = (**table().rows().first().unwrap()).clone();
+    def.gvk = GroupVersionKind::new("example.com", "v1", "Widget");
+    def.plural = "widgets".into();
+    def.list_kind = "WidgetList".into();
+    def.namespaced = true;
+    def.verbs = Verb::ALL.to_vec();
+    let table = ResourceTable::new([Arc::new(def)]);
+    let openapi = OpenApi::new(Arc::new(table), Arc::new(Widgets), "v1.36.0");
+    let document = openapi.v3("apis/example.com/v1").unwrap();
+    let value: Value = serde_json::from_slice(&document.json()).unwrap();
+    let schema = &value["components"]["schemas"]["com.example.v1.Widget"];
+    assert_eq!(schema["properties"]["spec"]["type"], "object");
+    assert_eq!(schema["x-kubernetes-group-version-kind"][0]["kind"], "Widget");
+    let item = &value["paths"]["/apis/example.com/v1/namespaces/{namespace}/widgets/{name}"];
+    assert_eq!(item["get"]["operationId"], "readComExampleV1NamespacedWidget");
+    assert!(item["patch"]["requestBody"]["content"].get("application/strategic-merge-patch+json").is_none());
+    let index: Value = serde_json::from_slice(&openapi.index().json()).unwrap();
+    assert_eq!(
+        index["paths"]["apis/example.com/v1"]["serverRelativeURL"],
+        format!("/openapi/v3/apis/example.com/v1?hash={}", document.hash)
+    );
+    assert!(openapi.v3("apis/nothing/v1").is_none());
+    assert!(openapi.v2().gzip.len() > 10_000);
+}
