@@ -10,6 +10,7 @@ mod context;
 mod deployment;
 mod endpoint_slice;
 mod endpoints;
+mod garbage_collector;
 mod namespace;
 mod replica_set;
 mod root_ca;

@@ -42,5 +42,6 @@ pub const TABLE: &[Descriptor] = &[
     row!("endpoints-controller", "endpoint-controller", crate::endpoints::run),
     row!("endpointslice-controller", "endpoint-slice-controller", crate::endpoint_slice::run),
     row!("deployment-controller", "deployment-controller", crate::deployment::run),
+    row!("garbage-collector-controller", "garbage-collector-controller", crate::garbage_collector::run),
     row!("namespace-controller", "namespace-controller", crate::namespace::run),
 ];

@@ -1,7 +1,7 @@
 //! Claiming dependents: a controller adopts what its selector matches and nobody controls, and releases what it controls
 //! but no longer matches (API conventions, "Controller references").
 
-use super::owners::{controller_of, controller_reference, is_controlled_by};
+use super::owners::{controller_of, controller_reference, is_controlled_by, to_json};
 use api::Kind;
 use client::{Client, Patch};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -80,21 +80,7 @@ async fn write_owners<C: Kind>(
     owners: &[OwnerReference],
 ) -> Result<Option<Arc<C>>, Status> {
     let meta = object.meta();
-    let owners: Vec<_> = owners
-        .iter()
-        .map(|owner| {
-            let mut json = json!({
-                "apiVersion": owner.api_version, "kind": owner.kind, "name": owner.name, "uid": owner.uid,
-            });
-            if let Some(controller) = owner.controller {
-                json["controller"] = controller.into();
-            }
-            if let Some(block) = owner.block_owner_deletion {
-                json["blockOwnerDeletion"] = block.into();
-            }
-            json
-        })
-        .collect();
+    let owners: Vec<_> = owners.iter().map(to_json).collect();
     // The resource version makes the patch fail when the object changed, because a merge patch replaces the list.
     let patch = json!({"metadata": {
         "uid": meta.uid, "resourceVersion": meta.resource_version, "ownerReferences": owners,

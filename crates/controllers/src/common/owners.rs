@@ -4,6 +4,7 @@ use api::{Kind, Object};
 use client::{Informer, ObjectKey, WorkQueue};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use machinery::GroupVersion;
+use serde_json::{Value, json};
 
 /// The reference to the controller of an object.
 pub(crate) fn controller_of(meta: &ObjectMeta) -> Option<&OwnerReference> {
@@ -26,6 +27,20 @@ pub(crate) fn controller_reference(owner: &dyn Object) -> OwnerReference {
         controller: Some(true),
         block_owner_deletion: Some(true),
     }
+}
+
+/// A reference as JSON, for patches.
+pub(crate) fn to_json(owner: &OwnerReference) -> Value {
+    let mut value = json!({
+        "apiVersion": owner.api_version, "kind": owner.kind, "name": owner.name, "uid": owner.uid,
+    });
+    if let Some(controller) = owner.controller {
+        value["controller"] = controller.into();
+    }
+    if let Some(block) = owner.block_owner_deletion {
+        value["blockOwnerDeletion"] = block.into();
+    }
+    value
 }
 
 /// Whether a reference names a `K`, in whatever version.
