@@ -6,6 +6,7 @@
 
 use ipnet::{IpNet, Ipv4Net};
 use linux::link::{LinkError, Netlink, Route, Vxlan};
+use linux::nft::{Batch, Chain, Expression, Hook, Register};
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
@@ -41,8 +42,8 @@ fn hardware(address: Ipv4Addr) -> [u8; 6] {
 }
 
 impl Overlay {
-    /// Makes the end at the node's address `local` in the calling thread's namespace. `pod_cidr` is this
-    /// node's own. Returns the overlay and the MTU for its pods.
+    /// Makes the end at the node's address `local` in the calling thread's namespace. Returns the overlay and the
+    /// MTU for its pods.
     pub async fn start(local: Ipv4Addr) -> Result<(Self, u32), LinkError> {
         let netlink = Netlink::open().map_err(LinkError::from)?;
         let mtu = mtu(&netlink, local).await?;
@@ -114,4 +115,33 @@ async fn mtu(netlink: &Netlink, local: Ipv4Addr) -> Result<u32, LinkError> {
         }
     }
     Ok(1500)
+}
+
+/// Name of the nftables table that lets pods reach what lies outside of the pod network.
+pub const TABLE: &str = "windlass-pods";
+
+/// Rules by which packets from this node's pods (`own`) to places outside of the pod network (`all`) leave with
+/// the node's address: nobody out there knows the way back to a pod.
+pub fn masquerade(own: Ipv4Net, all: Ipv4Net) -> Batch {
+    const SOURCE_NAT: i32 = 100;
+    let (a, hook) = (Register(0), Hook { kind: "nat", number: 4, priority: SOURCE_NAT });
+    let network = |net: Ipv4Net| net.network().octets().to_vec();
+    let mut batch = Batch::new(TABLE);
+    batch.add_table();
+    batch.delete_table();
+    batch.add_table();
+    batch.add_chain(&Chain { name: "postrouting".to_owned(), hook: Some(hook) });
+    batch.add_rule(
+        "postrouting",
+        &[
+            Expression::SourceAddress(a),
+            Expression::Bitwise(a, own.netmask().octets(), [0; 4]),
+            Expression::Equal(a, network(own)),
+            Expression::DestinationAddress(a),
+            Expression::Bitwise(a, all.netmask().octets(), [0; 4]),
+            Expression::NotEqual(a, network(all)),
+            Expression::Masquerade,
+        ],
+    );
+    batch
 }

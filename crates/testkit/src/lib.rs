@@ -1,1 +1,5 @@
-//! See ARCHITECTURE.md.
+//! What tests of the whole share: clusters of the real binary in network namespaces of their own.
+//!
+//! Deliberately absent: mocks.
+
+pub mod cluster;

@@ -1,0 +1,84 @@
+//! Rows of results, as a table or as JSON.
+
+use serde_json::{Map, Value, json};
+use std::time::Duration;
+
+/// The results of a scenario.
+#[derive(Debug)]
+pub(crate) struct Report {
+    json: bool,
+    rows: Vec<Vec<(&'static str, Value)>>,
+}
+
+/// Latencies of one kind of operation.
+#[derive(Debug, Default)]
+pub(crate) struct Latencies(pub(crate) Vec<Duration>);
+
+impl Latencies {
+    /// The latency that `share` (0 to 1) of the operations did not exceed, in milliseconds.
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an index"
+    )]
+    fn percentile(&mut self, share: f64) -> f64 {
+        self.0.sort_unstable();
+        let index = ((self.0.len() as f64 * share).ceil() as usize).clamp(1, self.0.len().max(1)) - 1;
+        self.0.get(index).map_or(0.0, |latency| latency.as_secs_f64() * 1000.0)
+    }
+}
+
+fn rounded(number: f64) -> Value {
+    json!((number * 100.0).round() / 100.0)
+}
+
+impl Report {
+    /// An empty report.
+    pub(crate) fn new(json: bool) -> Self {
+        Self { json, rows: Vec::new() }
+    }
+
+    /// Adds a row of named values.
+    pub(crate) fn row(&mut self, cells: Vec<(&'static str, Value)>) {
+        if self.json {
+            let object: Map<String, Value> =
+                cells.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+            println!("{}", Value::Object(object));
+        }
+        self.rows.push(cells);
+    }
+
+    /// Adds a row for operations that took `elapsed` together.
+    #[allow(clippy::cast_precision_loss, reason = "a rate")]
+    pub(crate) fn operations(&mut self, what: &str, elapsed: Duration, mut latencies: Latencies) {
+        let rate = latencies.0.len() as f64 / elapsed.as_secs_f64();
+        self.row(vec![
+            ("operation", json!(what)),
+            ("count", json!(latencies.0.len())),
+            ("per second", rounded(rate)),
+            ("p50 ms", rounded(latencies.percentile(0.50))),
+            ("p90 ms", rounded(latencies.percentile(0.90))),
+            ("p99 ms", rounded(latencies.percentile(0.99))),
+        ]);
+    }
+
+    /// Prints the table, unless the rows were printed as JSON already.
+    pub(crate) fn print(&self) {
+        let Some(first) = self.rows.first().filter(|_| !self.json) else { return };
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+        let width = |column: usize| {
+            let cells =
+                self.rows.iter().filter_map(|row| row.get(column)).map(|(_, value)| text(value).len());
+            cells.chain([first[column].0.len()]).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..first.len()).map(width).collect();
+        let line = |cells: Vec<String>| {
+            let padded: Vec<String> =
+                cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+            println!("{}", padded.join("  ").trim_end());
+        };
+        line(first.iter().map(|(name, _)| (*name).to_owned()).collect());
+        self.rows.iter().for_each(|row| line(row.iter().map(|(_, value)| text(value)).collect()));
+    }
+}
