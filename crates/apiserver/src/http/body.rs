@@ -1,5 +1,6 @@
 //! Bodies of requests: bounded, decompressed never, of a media type that the server reads.
 
+use api::protobuf;
 use api::transport::{DeleteOptions, Patch, Propagation};
 use bytes::Bytes;
 use http::HeaderMap;
@@ -42,8 +43,18 @@ pub(super) fn check_object_type(headers: &HeaderMap) -> Result<(), Status> {
     match media_type(headers) {
         // curl says so by itself; upstream takes it as JSON too.
         "" | "application/json" | "application/yaml" | "application/x-www-form-urlencoded" => Ok(()),
-        _ => Err(unsupported("application/json, application/yaml")),
+        protobuf::MEDIA_TYPE => Ok(()),
+        _ => Err(unsupported("application/json, application/yaml, application/vnd.kubernetes.protobuf")),
     }
+}
+
+/// The body as JSON or YAML: protobuf is turned into JSON.
+pub(super) fn to_text(headers: &HeaderMap, body: Bytes) -> Result<Bytes, Status> {
+    if media_type(headers) != protobuf::MEDIA_TYPE || body.is_empty() {
+        return Ok(body);
+    }
+    let value = protobuf::decode(&body).map_err(|error| Status::bad_request(error.to_string()))?;
+    serde_json::to_vec(&value).map(Bytes::from).map_err(Status::internal)
 }
 
 /// The patch that body and type make.

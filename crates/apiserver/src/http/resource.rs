@@ -7,7 +7,7 @@ use super::{body, compress, list, negotiate, pretty, watch};
 use crate::contract::{ConnectCall, ObjectCall, SubresourceHandler, VirtualResource};
 use crate::registry::{Caller, Registry, ScaleBody, Written};
 use crate::request::RequestInfo;
-use api::transport::{Deleted, Propagation};
+use api::transport::{DeleteOptions, Deleted, Propagation};
 use api::{ResourceDef, StoredObject, Verb};
 use bytes::Bytes;
 use component::serve::{Request, Response};
@@ -172,7 +172,16 @@ impl Call<'_> {
 
     async fn body(&self, request: Request) -> Result<Bytes, Status> {
         body::check_object_type(request.headers())?;
-        body::read(request.into_body(), self.resources.max_body).await
+        let (parts, incoming) = request.into_parts();
+        body::to_text(&parts.headers, body::read(incoming, self.resources.max_body).await?)
+    }
+
+    /// The options of a deletion, from query and body.
+    async fn delete_options(&self, request: Request) -> Result<DeleteOptions, Status> {
+        let options = self.info.query.delete_options()?;
+        let (parts, incoming) = request.into_parts();
+        let bytes = body::read(incoming, self.resources.max_body).await?;
+        body::delete_options(options, &body::to_text(&parts.headers, bytes)?)
     }
 
     fn written(&self, written: &Written) -> Response {
@@ -218,9 +227,7 @@ impl Call<'_> {
     }
 
     async fn delete(self, request: Request) -> Result<Response, Status> {
-        let options = self.info.query.delete_options()?;
-        let body = body::read(request.into_body(), self.resources.max_body).await?;
-        let options = body::delete_options(options, &body)?;
+        let options = self.delete_options(request).await?;
         let (caller, namespace, name) = (self.caller, self.namespace(), self.info.name.as_str());
         match self.registry().delete(caller, &self.def, namespace, name, &options).await? {
             Deleted::Pending(object) => {
@@ -250,9 +257,7 @@ impl Call<'_> {
 
     async fn delete_collection(self, request: Request) -> Result<Response, Status> {
         let list = self.info.query.list_options()?;
-        let options = self.info.query.delete_options()?;
-        let body = body::read(request.into_body(), self.resources.max_body).await?;
-        let options = body::delete_options(options, &body)?;
+        let options = self.delete_options(request).await?;
         let (caller, namespace) = (self.caller, self.namespace());
         let gone = self.registry().delete_collection(caller, &self.def, namespace, &list, &options).await?;
         Ok(list::plain(&self.answer, &self.def, gone))
@@ -304,7 +309,7 @@ impl Call<'_> {
             return self.scale(verb, request).await;
         }
         if let Some(handler) = self.registry().subresource(&self.def, &subresource)
-            && handler.update_rules().is_none()
+            && (handler.update_rules().is_none() || verb == Verb::Create)
         {
             return self.call(verb, handler.as_ref(), request).await;
         }
