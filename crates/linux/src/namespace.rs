@@ -124,3 +124,29 @@ fn on_thread<T: Send>(name: &str, work: impl FnOnce() -> Result<T> + Send) -> Re
         thread.join().unwrap_or_else(|_| Err(Error::refused("work in a namespace", "it panicked")))
     })
 }
+
+/// Brings up `lo` in the calling thread's network namespace.
+pub fn raise_loopback() -> Result<()> {
+    let what = || "bring up the loopback interface".to_owned();
+    let socket = rustix::net::socket_with(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::DGRAM,
+        rustix::net::SocketFlags::CLOEXEC,
+        None,
+    )
+    .context(what)?;
+    // SAFETY: a zeroed ifreq is valid; the name fits; both calls read and write only this structure.
+    let done = unsafe {
+        let mut request: libc::ifreq = std::mem::zeroed();
+        request.ifr_name[0] = b'l'.cast_signed();
+        request.ifr_name[1] = b'o'.cast_signed();
+        let fd = rustix::fd::AsRawFd::as_raw_fd(&socket);
+        let mut done = libc::ioctl(fd, libc::SIOCGIFFLAGS, &raw mut request);
+        if done == 0 {
+            request.ifr_ifru.ifru_flags |= libc::IFF_UP as libc::c_short;
+            done = libc::ioctl(fd, libc::SIOCSIFFLAGS, &raw mut request);
+        }
+        done
+    };
+    if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()).context(what) }
+}
