@@ -102,7 +102,7 @@ impl Local {
             return Err(Status::no_such_path());
         }
         match self.registry.subresource(def, subresource) {
-            Some(handler) if handler.update_rules().is_none() => {
+            Some(handler) if handler.update_rules().is_none() || verb == Verb::Create => {
                 let mut call = self.call(def.clone(), target, verb, body, options);
                 call.patch = patch;
                 handler.call(self.context()?, call).await.map(Some)

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
+pub mod manifests;
+
 use apiserver::{ApiServer, Config, Listen};
 use component::Tasks;
 use component::clock::SystemClock;
