@@ -3,6 +3,7 @@
 //! `contract` holds the traits that its parts agree on. Deliberately absent: controllers, and any way to reach
 //! objects that does not go through the registry.
 
+pub mod admission;
 mod allocators;
 pub mod authn;
 pub mod authz;
@@ -13,6 +14,7 @@ pub mod contract;
 mod discovery;
 mod http;
 mod local;
+pub mod openapi;
 pub mod registry;
 pub mod request;
 mod server;

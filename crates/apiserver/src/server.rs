@@ -5,7 +5,7 @@ use crate::contract::{Context, UserInfo};
 use crate::http::Front;
 use crate::local::Local;
 use crate::registry::{Plugins, Registry};
-use crate::{Config, Listen, authn, authz, bootstrap, cache, subresources};
+use crate::{Config, Listen, admission, authn, authz, bootstrap, cache, subresources};
 use api::transport::Transport;
 use component::serve::{Handler, Limits, serve};
 use component::{SharedClock, Tasks};
@@ -92,7 +92,7 @@ impl ApiServer {
 }
 
 async fn plugins(context: &Context) -> Result<Plugins, Status> {
-    let mut plugins = Plugins::default();
+    let mut plugins = Plugins { admission: admission::chain(context)?, ..Plugins::default() };
     for handler in subresources::handlers() {
         let (group, plural) = handler.parent();
         let key = (group.to_owned(), plural.to_owned(), handler.name().to_owned());

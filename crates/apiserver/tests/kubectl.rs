@@ -83,16 +83,16 @@ async fn kubectl_works() {
     let mut watch = kubectl.command(&["get", "deployments", "--watch", "-o", "name"]).spawn().unwrap();
     let mut events = BufReader::new(watch.stdout.take().unwrap()).lines();
 
-    let applied = kubectl.run(&["apply", "--validate=false", "-f", "-"], DEPLOYMENT).await;
+    let applied = kubectl.run(&["apply", "-f", "-"], DEPLOYMENT).await;
     assert_eq!(applied.trim(), "deployment.apps/web created");
     let event = tokio::time::timeout(Duration::from_secs(20), events.next_line()).await;
     assert_eq!(event.expect("an event").unwrap().as_deref(), Some("deployment.apps/web"));
     watch.kill().await.unwrap();
 
-    let again = kubectl.run(&["apply", "--validate=false", "-f", "-"], DEPLOYMENT).await;
+    let again = kubectl.run(&["apply", "-f", "-"], DEPLOYMENT).await;
     assert_eq!(again.trim(), "deployment.apps/web unchanged");
     let more = DEPLOYMENT.replace("replicas: 2", "replicas: 3");
-    let changed = kubectl.run(&["apply", "--validate=false", "-f", "-"], &more).await;
+    let changed = kubectl.run(&["apply", "-f", "-"], &more).await;
     assert_eq!(changed.trim(), "deployment.apps/web configured");
     let wide = kubectl.run(&["get", "deployments", "-o", "wide"], "").await;
     assert!(wide.contains("0/3") && wide.contains("nginx"), "{wide}");
@@ -104,7 +104,7 @@ async fn kubectl_works() {
     kubectl.run(&["label", "deployment", "web", "a=b"], "").await;
     let labels = kubectl.run(&["get", "deployment", "web", "--show-labels"], "").await;
     assert!(labels.contains("a=b") && labels.contains("x=y"), "{labels}");
-    let server_side = ["apply", "--server-side", "--force-conflicts", "--validate=false", "-f", "-"];
+    let server_side = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
     let applied = kubectl.run(&server_side, DEPLOYMENT).await;
     assert_eq!(applied.trim(), "deployment.apps/web serverside-applied");
 
@@ -114,6 +114,16 @@ async fn kubectl_works() {
     assert!(services.contains("svc") && services.contains("10.96.0.1 "), "{services}");
     let all = kubectl.run(&["get", "all"], "").await;
     assert!(all.contains("deployment.apps/web") && all.contains("service/kubernetes"), "{all}");
+    let bad = DEPLOYMENT.replace("replicas:", "replica:");
+    let (ok, refused) = kubectl.run_with(&["apply", "-f", "-"], &bad).await;
+    assert!(!ok && refused.contains("unknown field \"spec.replica\""), "{refused}");
+    let explained = kubectl.run(&["explain", "deployment.spec.replicas"], "").await;
+    assert!(explained.contains("FIELD: replicas <integer>"), "{explained}");
+    kubectl.run(&["run", "one", "--image=nginx"], "").await;
+    let pods = kubectl.run(&["get", "pods"], "").await;
+    assert!(pods.contains("one") && pods.contains("Pending"), "{pods}");
+    kubectl.run(&["describe", "pod", "one"], "").await;
+    kubectl.run(&["delete", "pod", "one", "--wait=true"], "").await;
     kubectl.run(&["delete", "deployment", "web", "--wait=true"], "").await;
     let (ok, gone) = kubectl.run_with(&["get", "deployment", "web"], "").await;
     assert!(!ok && gone.contains("deployments.apps \"web\" not found"), "{gone}");

@@ -3,6 +3,7 @@
 mod aggregated;
 mod health;
 mod legacy;
+mod openapi;
 mod version;
 
 use crate::Config;
@@ -23,6 +24,7 @@ pub(crate) struct Site {
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
     address: String,
+    documents: openapi::Documents,
     stop: CancellationToken,
 }
 
@@ -33,7 +35,13 @@ impl Site {
         config: &Config,
         stop: CancellationToken,
     ) -> Self {
-        Self { registry, metrics, address: config.advertise.to_string(), stop }
+        Self {
+            registry,
+            metrics,
+            address: config.advertise.to_string(),
+            documents: openapi::Documents::default(),
+            stop,
+        }
     }
 
     /// Answers one request.
@@ -71,6 +79,7 @@ impl Site {
             ["api", version] => found(headers, legacy::resources(&table, "", version)),
             ["apis", group] => found(headers, legacy::group(&table, group)),
             ["apis", group, version] => found(headers, legacy::resources(&table, group, version)),
+            ["openapi", path @ ..] => self.documents.answer(&self.registry, path, &info.query, headers).await,
             _ => Err(Status::no_such_path()),
         }
     }

@@ -26,11 +26,13 @@ pub use update::{Current, Written};
 
 use crate::cache::Feed;
 use crate::contract::{Admission, AdmissionRequest, Context, SubresourceHandler, VirtualResource};
+use crate::openapi::{Customs, NoCustoms};
 use api::{Object, ResourceDef, ResourceTable, StoredObject};
 use arc_swap::ArcSwap;
 use component::SharedClock;
 use k8s_openapi::jiff::Timestamp;
 use machinery::{GroupResource, GroupVersionResource, Status};
+use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
@@ -99,6 +101,7 @@ pub struct Registry {
     feed: Arc<Feed>,
     clock: SharedClock,
     resources: ArcSwap<ResourceTable>,
+    customs: RwLock<Arc<dyn Customs>>,
     plugins: OnceLock<Plugins>,
     context: OnceLock<Context>,
     leases: leases::Leases,
@@ -112,6 +115,7 @@ impl Registry {
             leases: leases::Leases::new(feed.store().clone(), feed.clock().clone(), event_ttl),
             feed,
             resources: ArcSwap::from(ResourceTable::shared().clone()),
+            customs: RwLock::new(Arc::new(NoCustoms)),
             plugins: OnceLock::new(),
             context: OnceLock::new(),
         }
@@ -133,9 +137,15 @@ impl Registry {
         self.resources.load_full()
     }
 
-    /// Replaces the resources served, when CustomResourceDefinitions change.
-    pub fn set_resources(&self, table: Arc<ResourceTable>) {
+    /// Replaces the resources served and what is known of custom ones, when CustomResourceDefinitions change.
+    pub fn set_resources(&self, table: Arc<ResourceTable>, customs: Arc<dyn Customs>) {
+        *self.customs.write() = customs;
         self.resources.store(table);
+    }
+
+    /// What is known of custom resources, for OpenAPI.
+    pub fn customs(&self) -> Arc<dyn Customs> {
+        self.customs.read().clone()
     }
 
     /// The resource of a path; 404 when it is not served.

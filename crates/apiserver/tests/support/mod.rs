@@ -4,9 +4,11 @@
 
 pub mod manifests;
 
+use api::transport::{Target, WriteOptions};
 use apiserver::{ApiServer, Config, Listen};
 use component::Tasks;
 use component::clock::SystemClock;
+use machinery::GroupVersionResource;
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -38,6 +40,12 @@ impl Server {
         let listeners = vec![Listen { listener, tls: None }];
         let api = ApiServer::start(config, listeners, store, SystemClock::shared(), &tasks).await.unwrap();
         let address = api.addresses()[0];
+        // What the service account controller does in a whole cluster.
+        let account = serde_json::json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+        let accounts = GroupVersionResource::new("", "v1", "serviceaccounts");
+        let target = Target::all(accounts).in_namespace("default");
+        let body = account.to_string().into();
+        api.context().loopback.create(&target, body, &WriteOptions::default()).await.unwrap();
         Self { api, address, tasks, _dir: dir }
     }
 
