@@ -34,11 +34,16 @@ impl HostPort {
         let Some(spec) = &pod.spec else { return Vec::new() };
         let sidecars =
             spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
-        let ports = spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());
+        let ports =
+            spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());
         ports
             .filter_map(|port| {
                 Some(Self {
-                    address: port.host_ip.clone().filter(|ip| !ip.is_empty()).unwrap_or_else(|| "0.0.0.0".to_owned()),
+                    address: port
+                        .host_ip
+                        .clone()
+                        .filter(|ip| !ip.is_empty())
+                        .unwrap_or_else(|| "0.0.0.0".to_owned()),
                     protocol: port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()),
                     port: port.host_port.filter(|number| *number > 0)?,
                 })

@@ -4,10 +4,13 @@
 //! on an immutable snapshot, and must not wait; only [`PreBind`] runs beside it and may call the API.
 
 use crate::cache::{NodeInfo, PodInfo, Snapshot};
+use crate::queue::SchedulingQueue;
 use async_trait::async_trait;
+use client::{Client, InformerFactory};
+use component::SharedClock;
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 /// The best score of a node.
 pub const MAX_NODE_SCORE: i64 = 100;
@@ -144,6 +147,38 @@ pub trait PreBind: Plugin {
     async fn pre_bind(&self, cycle: &Cycle, node: &str) -> Result<(), Rejection>;
 }
 
+/// What plugins may hold on to: the API and its caches.
+#[derive(Clone)]
+pub struct Handle {
+    /// The API.
+    pub client: Client,
+    /// Caches, shared with everyone in the scheduler.
+    pub informers: InformerFactory,
+    /// Time.
+    pub clock: SharedClock,
+    /// Tells the queue that something changed that may help waiting pods.
+    pub notify: Arc<Notifier>,
+}
+
+/// The way from plugins' watches to the queue, which is made after the plugins.
+#[derive(Default)]
+pub struct Notifier(OnceLock<Weak<SchedulingQueue>>);
+
+impl Notifier {
+    /// Connects the queue.
+    pub fn connect(&self, queue: &Arc<SchedulingQueue>) {
+        // A second queue would be a second scheduler with plugins of its own.
+        let _ = self.0.set(Arc::downgrade(queue));
+    }
+
+    /// Something happened.
+    pub fn notify(&self, event: ClusterEvent) {
+        if let Some(queue) = self.0.get().and_then(Weak::upgrade) {
+            queue.notify(event);
+        }
+    }
+}
+
 /// The plugins of one profile, by extension point, in order.
 #[derive(Default)]
 pub struct Framework {
@@ -186,7 +221,8 @@ impl std::fmt::Display for Diagnosis {
         for reason in self.by_node.values().flat_map(|rejection| &rejection.reasons) {
             *counts.entry(reason).or_default() += 1;
         }
-        let mut lines: Vec<String> = counts.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+        let mut lines: Vec<String> =
+            counts.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
         lines.sort();
         write!(f, "{}.", lines.join(", "))
     }

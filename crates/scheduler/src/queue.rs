@@ -121,7 +121,8 @@ impl SchedulingQueue {
     /// A pod without a node is new, or changed.
     pub fn update(&self, info: Arc<PodInfo>) {
         let key = info.key();
-        let gated = self.framework.pre_enqueue.iter().find_map(|p| p.pre_enqueue(&info).err().map(|_| p.name()));
+        let gated =
+            self.framework.pre_enqueue.iter().find_map(|p| p.pre_enqueue(&info).err().map(|_| p.name()));
         let now = self.clock.instant();
         let mut state = self.state.lock();
         let known = state.take(&key);
@@ -136,7 +137,8 @@ impl SchedulingQueue {
             state.arrivals += 1;
             QueuedPod { info: info.clone(), attempts: 0, first_seen: state.arrivals, seen: 0 }
         });
-        let same_spec = pod.info.pod.spec == info.pod.spec && pod.info.pod.metadata.labels == info.pod.metadata.labels;
+        let same_spec =
+            pod.info.pod.spec == info.pod.spec && pod.info.pod.metadata.labels == info.pod.metadata.labels;
         pod.info = info;
         match (gated, known) {
             (Some(plugin), _) => {
@@ -277,7 +279,11 @@ impl SchedulingQueue {
 
 fn next_due(state: &State) -> Option<Instant> {
     let backoff = state.backoff.first_key_value().map(|((until, _), _)| *until);
-    let waiting =
-        state.waiting.values().filter(|w| w.pod.attempts > 0).map(|waiting| waiting.since + MAX_UNSCHEDULABLE).min();
+    let waiting = state
+        .waiting
+        .values()
+        .filter(|w| w.pod.attempts > 0)
+        .map(|waiting| waiting.since + MAX_UNSCHEDULABLE)
+        .min();
     backoff.into_iter().chain(waiting).min()
 }

@@ -46,7 +46,11 @@ impl Resources {
 
     /// What a node can give to pods.
     pub fn allocatable(node: &Node) -> Self {
-        node.status.as_ref().and_then(|status| status.allocatable.as_ref()).map(Self::from_list).unwrap_or_default()
+        node.status
+            .as_ref()
+            .and_then(|status| status.allocatable.as_ref())
+            .map(Self::from_list)
+            .unwrap_or_default()
     }
 
     /// What a pod asks for: the larger of its containers together and its init containers in turn, where
@@ -164,7 +168,8 @@ mod tests {
     use api::Kind;
 
     fn pod(spec: serde_json::Value) -> Pod {
-        let pod = serde_json::json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec});
+        let pod =
+            serde_json::json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec});
         Pod::from_json(pod.to_string().as_bytes()).unwrap()
     }
 
@@ -189,7 +194,9 @@ mod tests {
 
     #[test]
     fn limits_stand_in_for_requests() {
-        let pod = pod(serde_json::json!({"containers": [{"name": "a", "resources": {"limits": {"memory": "1Gi"}}}]}));
+        let pod = pod(
+            serde_json::json!({"containers": [{"name": "a", "resources": {"limits": {"memory": "1Gi"}}}]}),
+        );
         assert_eq!(Resources::requested(&pod).memory, 1 << 30);
     }
 

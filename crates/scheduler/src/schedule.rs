@@ -1,7 +1,7 @@
 //! The scheduling loop: take a pod, find a node, assume it, bind beside the loop.
 
 use crate::cache::{Cache, NodeInfo, PodInfo};
-use crate::framework::{Cycle, Diagnosis, Framework};
+use crate::framework::{Cycle, Diagnosis, Framework, Handle, Notifier};
 use crate::queue::{QueuedPod, SchedulingQueue};
 use crate::{plugins, watch};
 use api::Object;
@@ -45,17 +45,26 @@ struct Scheduler {
 
 /// Runs a scheduler until `tasks` stop.
 pub async fn run(config: Config, client: Client, clock: SharedClock, tasks: Tasks) {
-    let framework = Arc::new(plugins::defaults());
+    let informers = InformerFactory::new(client.clone(), clock.clone(), tasks.clone());
+    let notify = Arc::new(Notifier::default());
+    let handle = Handle {
+        client: client.clone(),
+        informers: informers.clone(),
+        clock: clock.clone(),
+        notify: notify.clone(),
+    };
+    let framework = Arc::new(plugins::defaults(&handle));
     let cache = Arc::new(Cache::default());
     let queue = Arc::new(SchedulingQueue::new(framework.clone(), clock.clone()));
-    let informers = InformerFactory::new(client.clone(), clock.clone(), tasks.clone());
+    notify.connect(&queue);
     let (nodes, pods) = (informers.informer::<Node>(), informers.informer::<Pod>());
     nodes.synced().await;
     watch::nodes(&nodes, cache.clone(), queue.clone());
     pods.synced().await;
     watch::pods(&pods, &config.scheduler_name, cache.clone(), queue.clone());
     let events = EventRecorder::new(&client, &config.scheduler_name, "", clock.clone(), &tasks);
-    let mut scheduler = Scheduler { config, framework, cache, queue, client, events, clock, tasks, next_start: 0 };
+    let mut scheduler =
+        Scheduler { config, framework, cache, queue, client, events, clock, tasks, next_start: 0 };
     let stopping = scheduler.tasks.stopping().clone();
     loop {
         let next = stopping.run_until_cancelled(scheduler.queue.next()).await;
@@ -75,7 +84,8 @@ impl Scheduler {
     }
 
     fn find_node(&mut self, cycle: &mut Cycle) -> Result<String, Diagnosis> {
-        let nodes: Vec<Arc<NodeInfo>> = cycle.nodes.values().filter(|info| info.node.is_some()).cloned().collect();
+        let nodes: Vec<Arc<NodeInfo>> =
+            cycle.nodes.values().filter(|info| info.node.is_some()).cloned().collect();
         let mut diagnosis = Diagnosis { nodes: nodes.len(), ..Diagnosis::default() };
         if let Err((plugin, rejection)) = self.framework.run_pre_filters(cycle) {
             diagnosis.plugins.insert(plugin);

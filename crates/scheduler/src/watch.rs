@@ -35,7 +35,9 @@ pub(crate) fn pods(informer: &Informer<Pod>, name: &str, cache: Arc<Cache>, queu
                 queue.remove(&key);
                 cache.set_pod(node, pod.clone());
                 let old_labels = event.old().map(|old| &old.metadata.labels);
-                if event.old().is_none_or(|old| node_of(old).is_none()) || old_labels != Some(&pod.metadata.labels) {
+                if event.old().is_none_or(|old| node_of(old).is_none())
+                    || old_labels != Some(&pod.metadata.labels)
+                {
                     queue.notify(ClusterEvent::PodPlaced);
                 }
             }

@@ -2,7 +2,7 @@
 //! nodes have them (so that one node with a rare image does not attract everything).
 
 use crate::cache::NodeInfo;
-use crate::framework::{Cycle, Framework, MAX_NODE_SCORE, Plugin, Score};
+use crate::framework::{Cycle, Framework, Handle, MAX_NODE_SCORE, Plugin, Score};
 use std::sync::Arc;
 
 const MEBIBYTE: i64 = 1 << 20;
@@ -12,7 +12,7 @@ const MAX_PER_CONTAINER: i64 = 1000 * MEBIBYTE;
 
 struct ImageLocality;
 
-pub(super) fn register(framework: &mut Framework) {
+pub(super) fn register(framework: &mut Framework, _: &Handle) {
     framework.score.push(Arc::new(ImageLocality));
 }
 
@@ -24,7 +24,8 @@ fn normalized(image: &str) -> String {
 
 fn size_on(node: &NodeInfo, image: &str) -> Option<i64> {
     let status = node.node.as_ref()?.status.as_ref()?;
-    let found = status.images.iter().flatten().find(|i| i.names.iter().flatten().any(|name| name == image))?;
+    let found =
+        status.images.iter().flatten().find(|i| i.names.iter().flatten().any(|name| name == image))?;
     found.size_bytes
 }
 

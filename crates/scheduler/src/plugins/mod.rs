@@ -7,14 +7,15 @@ mod node_name;
 mod node_ports;
 mod node_resources_fit;
 mod node_unschedulable;
-pub mod selectors;
 mod scheduling_gates;
+pub mod selectors;
 mod taint_toleration;
+mod volume_binding;
 
-use crate::framework::Framework;
+use crate::framework::{Framework, Handle};
 
 /// Registers a plugin at its extension points.
-type Register = fn(&mut Framework);
+type Register = fn(&mut Framework, &Handle);
 
 /// Plugins in the order of their calls: cheap and decisive filters first.
 pub const DEFAULTS: &[(&str, Register)] = &[
@@ -25,15 +26,16 @@ pub const DEFAULTS: &[(&str, Register)] = &[
     ("NodeAffinity", node_affinity::register),
     ("NodePorts", node_ports::register),
     ("NodeResourcesFit", node_resources_fit::register),
+    ("VolumeBinding", volume_binding::register),
     ("NodeResourcesBalancedAllocation", balanced_allocation::register),
     ("ImageLocality", image_locality::register),
 ];
 
 /// A framework with the default plugins.
-pub fn defaults() -> Framework {
+pub fn defaults(handle: &Handle) -> Framework {
     let mut framework = Framework::default();
     for (_, register) in DEFAULTS {
-        register(&mut framework);
+        register(&mut framework, handle);
     }
     framework
 }

@@ -2,13 +2,15 @@
 
 use super::selectors::{matches, term_matches};
 use crate::cache::NodeInfo;
-use crate::framework::{ClusterEvent, Cycle, Filter, Framework, Plugin, Rejection, Score, default_normalize};
+use crate::framework::{
+    ClusterEvent, Cycle, Filter, Framework, Handle, Plugin, Rejection, Score, default_normalize,
+};
 use k8s_openapi::api::core::v1::{NodeAffinity as Spec, Pod};
 use std::sync::Arc;
 
 struct NodeAffinity;
 
-pub(super) fn register(framework: &mut Framework) {
+pub(super) fn register(framework: &mut Framework, _: &Handle) {
     let plugin = Arc::new(NodeAffinity);
     framework.filter.push(plugin.clone());
     framework.score.push(plugin);
@@ -22,9 +24,10 @@ fn affinity(pod: &Pod) -> Option<&Spec> {
 pub(super) fn allows(pod: &Pod, node: &NodeInfo) -> bool {
     let selector = pod.spec.iter().flat_map(|spec| spec.node_selector.iter().flatten());
     let labels = node.labels();
-    let selected = selector.into_iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value));
-    let required =
-        affinity(pod).and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
+    let selected =
+        selector.into_iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value));
+    let required = affinity(pod)
+        .and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
     selected && required.is_none_or(|required| matches(required, node))
 }
 
@@ -52,8 +55,8 @@ impl Score for NodeAffinity {
     }
 
     fn score(&self, cycle: &Cycle, node: &NodeInfo) -> i64 {
-        let preferred =
-            affinity(&cycle.pod.pod).and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_deref());
+        let preferred = affinity(&cycle.pod.pod)
+            .and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_deref());
         let terms = preferred.unwrap_or_default().iter();
         terms.filter(|term| term_matches(&term.preference, node)).map(|term| i64::from(term.weight)).sum()
     }

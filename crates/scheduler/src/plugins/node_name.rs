@@ -1,12 +1,12 @@
 //! `NodeName`: a pod that names a node goes there and nowhere else.
 
 use crate::cache::NodeInfo;
-use crate::framework::{ClusterEvent, Cycle, Filter, Framework, Plugin, Rejection};
+use crate::framework::{ClusterEvent, Cycle, Filter, Framework, Handle, Plugin, Rejection};
 use std::sync::Arc;
 
 struct NodeName;
 
-pub(super) fn register(framework: &mut Framework) {
+pub(super) fn register(framework: &mut Framework, _: &Handle) {
     framework.filter.push(Arc::new(NodeName));
 }
 
@@ -21,7 +21,8 @@ impl Plugin for NodeName {
 
 impl Filter for NodeName {
     fn filter(&self, cycle: &Cycle, node: &NodeInfo) -> Result<(), Rejection> {
-        let wanted = cycle.pod.pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default();
+        let wanted =
+            cycle.pod.pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default();
         if wanted.is_empty() || wanted == node.name() {
             return Ok(());
         }

@@ -1,12 +1,12 @@
 //! `NodePorts`: a host port can be taken once per node.
 
 use crate::cache::NodeInfo;
-use crate::framework::{ClusterEvent, Cycle, Filter, Framework, Plugin, PreFilter, Rejection};
+use crate::framework::{ClusterEvent, Cycle, Filter, Framework, Handle, Plugin, PreFilter, Rejection};
 use std::sync::Arc;
 
 struct NodePorts;
 
-pub(super) fn register(framework: &mut Framework) {
+pub(super) fn register(framework: &mut Framework, _: &Handle) {
     let plugin = Arc::new(NodePorts);
     framework.pre_filter.push(plugin.clone());
     framework.filter.push(plugin);

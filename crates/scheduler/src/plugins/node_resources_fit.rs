@@ -2,12 +2,14 @@
 //! better.
 
 use crate::cache::NodeInfo;
-use crate::framework::{ClusterEvent, Cycle, Filter, Framework, MAX_NODE_SCORE, Plugin, Rejection, Score};
+use crate::framework::{
+    ClusterEvent, Cycle, Filter, Framework, Handle, MAX_NODE_SCORE, Plugin, Rejection, Score,
+};
 use std::sync::Arc;
 
 struct NodeResourcesFit;
 
-pub(super) fn register(framework: &mut Framework) {
+pub(super) fn register(framework: &mut Framework, _: &Handle) {
     let plugin = Arc::new(NodeResourcesFit);
     framework.filter.push(plugin.clone());
     framework.score.push(plugin);
@@ -20,7 +22,10 @@ impl Plugin for NodeResourcesFit {
     fn may_help(&self, event: ClusterEvent) -> bool {
         matches!(
             event,
-            ClusterEvent::NodeAdded | ClusterEvent::NodeAllocatable | ClusterEvent::PodGone | ClusterEvent::PodUpdated
+            ClusterEvent::NodeAdded
+                | ClusterEvent::NodeAllocatable
+                | ClusterEvent::PodGone
+                | ClusterEvent::PodUpdated
         )
     }
 }
@@ -38,7 +43,8 @@ impl Filter for NodeResourcesFit {
             return Ok(());
         }
         // A node that is too small even when empty is beyond what preemption can help.
-        let fits_empty = node.allocatable.lacking(&crate::resources::Resources::default(), request).is_empty();
+        let fits_empty =
+            node.allocatable.lacking(&crate::resources::Resources::default(), request).is_empty();
         Err(Rejection { reasons, resolvable: fits_empty })
     }
 }

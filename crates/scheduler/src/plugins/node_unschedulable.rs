@@ -2,13 +2,13 @@
 
 use super::taint_toleration::tolerates;
 use crate::cache::NodeInfo;
-use crate::framework::{ClusterEvent, Cycle, Filter, Framework, Plugin, Rejection};
+use crate::framework::{ClusterEvent, Cycle, Filter, Framework, Handle, Plugin, Rejection};
 use k8s_openapi::api::core::v1::Taint;
 use std::sync::Arc;
 
 struct NodeUnschedulable;
 
-pub(super) fn register(framework: &mut Framework) {
+pub(super) fn register(framework: &mut Framework, _: &Handle) {
     framework.filter.push(Arc::new(NodeUnschedulable));
 }
 

@@ -2,13 +2,15 @@
 //! rather not have them.
 
 use crate::cache::NodeInfo;
-use crate::framework::{ClusterEvent, Cycle, Filter, Framework, Plugin, Rejection, Score, default_normalize};
+use crate::framework::{
+    ClusterEvent, Cycle, Filter, Framework, Handle, Plugin, Rejection, Score, default_normalize,
+};
 use k8s_openapi::api::core::v1::{Pod, Taint, Toleration};
 use std::sync::Arc;
 
 struct TaintToleration;
 
-pub(super) fn register(framework: &mut Framework) {
+pub(super) fn register(framework: &mut Framework, _: &Handle) {
     let plugin = Arc::new(TaintToleration);
     framework.filter.push(plugin.clone());
     framework.score.push(plugin);
@@ -65,7 +67,10 @@ impl Filter for TaintToleration {
             None => Ok(()),
             Some(taint) => {
                 let value = taint.value.as_deref().unwrap_or_default();
-                Err(Rejection::unresolvable(format!("node(s) had untolerated taint {{{}: {value}}}", taint.key)))
+                Err(Rejection::unresolvable(format!(
+                    "node(s) had untolerated taint {{{}: {value}}}",
+                    taint.key
+                )))
             }
         }
     }
