@@ -7,15 +7,20 @@
 mod common;
 mod config;
 mod context;
+mod daemon_set;
 mod deployment;
 mod endpoint_slice;
 mod endpoints;
 mod garbage_collector;
 mod namespace;
+mod node_ipam;
+mod node_lifecycle;
+mod pod_gc;
 mod replica_set;
 mod root_ca;
 mod service_account;
 mod table;
+mod taint_eviction;
 
 pub use config::{Config, Error};
 pub use context::Context;

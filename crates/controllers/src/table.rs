@@ -41,7 +41,12 @@ pub const TABLE: &[Descriptor] = &[
     row!("replicaset-controller", "replicaset-controller", crate::replica_set::run),
     row!("endpoints-controller", "endpoint-controller", crate::endpoints::run),
     row!("endpointslice-controller", "endpoint-slice-controller", crate::endpoint_slice::run),
+    row!("daemonset-controller", "daemonset-controller", crate::daemon_set::run),
     row!("deployment-controller", "deployment-controller", crate::deployment::run),
     row!("garbage-collector-controller", "garbage-collector-controller", crate::garbage_collector::run),
+    row!("node-ipam-controller", "cidrAllocator", crate::node_ipam::run),
+    row!("node-lifecycle-controller", "node-controller", crate::node_lifecycle::run),
+    row!("taint-eviction-controller", "taint-eviction-controller", crate::taint_eviction::run),
+    row!("pod-garbage-collector-controller", "pod-garbage-collector", crate::pod_gc::run),
     row!("namespace-controller", "namespace-controller", crate::namespace::run),
 ];

@@ -9,5 +9,7 @@ pub(crate) mod owners;
 pub(crate) mod pod_control;
 pub(crate) mod pods;
 pub(crate) mod resources;
+pub(crate) mod revisions;
+pub(crate) mod scheduling;
 #[cfg(test)]
 pub(crate) mod testing;
