@@ -38,6 +38,7 @@ pub mod storage;
 pub mod stored;
 pub mod table;
 pub mod transport;
+pub mod wire;
 
 pub use k8s_openapi;
 pub use object::{DecodeError, Kind, Object};
@@ -45,3 +46,4 @@ pub use resource::{Column, Conversion, ResourceDef, SelectableField, Strategy, S
 pub use rules::Rules;
 pub use stored::StoredObject;
 pub use table::ResourceTable;
+pub use wire::Wire;
