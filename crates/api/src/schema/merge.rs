@@ -70,7 +70,7 @@ impl Schema for BuiltIn {
         let field = id.field(name)?;
         let patch = PatchStrategy {
             merge: field.merge,
-            replace: false,
+            replace: field.replace,
             retain_keys: field.retain_keys,
             key: field.merge_key,
         };

@@ -14,7 +14,7 @@
 //! ```
 //!
 //! After the number stand: `atomic`, `set`, `keys(…)`, `granular` (list and map types), `merge(key)`,
-//! `retainKeys` (patch strategy), and `=` with the published default. `[T]` is a list, `{T}` a map.
+//! `retainKeys`, `replace` (patch strategy), `bare` (no description), and `=` with the published default. `[T]` is a list, `{T}` a map.
 //!
 //! Deliberately absent: descriptions, validation, defaulting (the published default matters to list keys and
 //! OpenAPI only).
@@ -138,8 +138,14 @@ pub struct FieldInfo {
     pub merge: bool,
     /// `x-kubernetes-patch-strategy` contains `retainKeys`.
     pub retain_keys: bool,
+    /// `x-kubernetes-patch-strategy` contains `replace`.
+    pub replace: bool,
     /// `x-kubernetes-patch-merge-key`.
     pub merge_key: Option<&'static str>,
+    /// Published as a reference with nothing beside it, because upstream documents the field nowhere.
+    pub bare: bool,
+    /// Marked as one value, whatever its type.
+    pub atomic: bool,
     /// The published default.
     pub default: Option<Value>,
 }

@@ -144,7 +144,10 @@ impl Parser {
             proto: Box::default(),
             merge: false,
             retain_keys: false,
+            replace: false,
             merge_key: None,
+            bare: false,
+            atomic: false,
             default,
         };
         let mut list = ListType::Unset;
@@ -156,6 +159,8 @@ impl Parser {
                 "set" => list = ListType::Set,
                 "merge" => field.merge = true,
                 "retainKeys" => field.retain_keys = true,
+                "replace" => field.replace = true,
+                "bare" => field.bare = true,
                 word if word.starts_with(|c: char| c.is_ascii_digit()) => {
                     field.proto = word.split('.').filter_map(|n| n.parse().ok()).collect();
                 }
@@ -168,6 +173,7 @@ impl Parser {
                 }
             }
         }
+        field.atomic = list == ListType::Atomic;
         field.node = self.node(package, ty, list, map)?;
         Some(field)
     }

@@ -19,7 +19,7 @@ impl<'a> Structural<'a> {
 /// `metadata` is typed like that of built-in kinds, whatever the schema says about it.
 static METADATA: LazyLock<Value> = LazyLock::new(|| {
     let strings = || json!({"type": "object", "additionalProperties": {"type": "string"}});
-    json!({"type": "object", "properties": {
+    json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {
         "labels": strings(),
         "annotations": strings(),
         "finalizers": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
@@ -94,4 +94,45 @@ fn keys<'v>(list: &'v Value, element: &'v Value) -> Vec<ListKey<'v>> {
             default: element.get("properties").and_then(|p| p.get(name)).and_then(|p| p.get("default")),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use machinery::apply::{self, FieldSet, Write};
+
+    #[test]
+    fn custom_resources_apply_by_their_schema() {
+        let schema = json!({"type": "object", "properties": {
+            "spec": {"type": "object", "properties": {
+                "rules": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["port"],
+                    "items": {"type": "object", "properties": {"port": {"type": "integer", "default": 80},
+                        "host": {"type": "string"}, "path": {"type": "string"}}}},
+                "args": {"type": "array", "items": {"type": "string"}},
+                "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+            }},
+        }});
+        let reset = FieldSet::new();
+        let write =
+            |manager| Write { manager, api_version: "a.b/v1", subresource: "", time: "t", reset: &reset };
+        let schema = Structural(&schema);
+        let object = |spec: Value| json!({"apiVersion": "a.b/v1", "kind": "W", "metadata": {"name": "w", "labels": {"a": "b"}}, "spec": spec});
+        let apply = |live: Option<&Value>, spec: Value, manager| {
+            apply::apply(&schema, schema.root(), live, &object(spec), &write(manager), false)
+        };
+        let one =
+            apply(None, json!({"rules": [{"host": "x"}], "args": ["1"], "free": {"any": 1}}), "me").unwrap();
+        assert_eq!(
+            one["metadata"]["managedFields"][0]["fieldsV1"],
+            json!({"f:metadata": {"f:labels": {"f:a": {}}}, "f:spec": {"f:args": {},
+                "f:free": {"f:any": {}}, "f:rules": {"k:{\"port\":80}": {".": {}, "f:host": {}}}}})
+        );
+        let two =
+            apply(Some(&one), json!({"rules": [{"port": 80, "path": "/"}, {"port": 81}]}), "you").unwrap();
+        assert_eq!(two["spec"]["rules"], json!([{"host": "x", "port": 80, "path": "/"}, {"port": 81}]));
+        let error = apply(Some(&two), json!({"args": ["2"]}), "you").unwrap_err();
+        assert_eq!(error.message, "Apply failed with 1 conflict: conflict with \"me\": .spec.args");
+        let error = apply(Some(&two), json!({"arg": []}), "you").unwrap_err();
+        assert!(error.message.ends_with("(w; a.b/v1, Kind=W): .spec.arg: field not declared in schema"));
+    }
 }

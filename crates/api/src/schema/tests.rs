@@ -1,4 +1,5 @@
 use super::*;
+use machinery::apply::{self, FieldSet, Write};
 use machinery::patch::strategic;
 use serde_json::json;
 
@@ -77,6 +78,56 @@ fn drives_strategic_merges() {
     );
 }
 
+/// What upstream records when kubectl creates a Deployment.
+#[test]
+fn drives_field_ownership() {
+    let mut object = json!({"apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "web", "namespace": "default", "labels": {"app": "web"}},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "web"}},
+            "strategy": {"rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}, "type": "RollingUpdate"},
+            "template": {"metadata": {"labels": {"app": "web"}}, "spec": {
+                "containers": [{"image": "nginx", "name": "nginx", "resources": {}, "ports": [
+                    {"containerPort": 80, "protocol": "TCP"}]}],
+                "dnsPolicy": "ClusterFirst", "securityContext": {}}}},
+        "status": {}});
+    let reset = FieldSet::of_fields(&[&["status"]]);
+    let write = Write {
+        manager: "kubectl-create",
+        api_version: "apps/v1",
+        subresource: "",
+        time: "t",
+        reset: &reset,
+    };
+    let root = BuiltIn.root(&deployment()).unwrap();
+    apply::update(&BuiltIn, root, None, &mut object, &write);
+    assert_eq!(
+        object["metadata"]["managedFields"][0]["fieldsV1"],
+        json!({
+            "f:metadata": {"f:labels": {".": {}, "f:app": {}}},
+            "f:spec": {
+                "f:replicas": {},
+                "f:selector": {},
+                "f:strategy": {"f:rollingUpdate": {".": {}, "f:maxSurge": {}, "f:maxUnavailable": {}}, "f:type": {}},
+                "f:template": {
+                    "f:metadata": {"f:labels": {".": {}, "f:app": {}}},
+                    "f:spec": {
+                        "f:containers": {"k:{\"name\":\"nginx\"}": {
+                            ".": {},
+                            "f:image": {},
+                            "f:name": {},
+                            "f:ports": {".": {}, "k:{\"containerPort\":80,\"protocol\":\"TCP\"}": {
+                                ".": {}, "f:containerPort": {}, "f:protocol": {}}},
+                            "f:resources": {},
+                        }},
+                        "f:dnsPolicy": {},
+                        "f:securityContext": {},
+                    },
+                },
+            },
+        })
+    );
+}
+
 /// Where the published OpenAPI is: beside the repository, or where the environment says.
 fn reference() -> Option<Value> {
     let dir = std::env::var("WINDLASS_REFERENCE").map_or_else(
@@ -110,6 +161,7 @@ fn the_table_is_what_is_published() {
             let strategy = published["x-kubernetes-patch-strategy"].as_str().unwrap_or_default();
             assert_eq!(field.merge, strategy.split(',').any(|s| s == "merge"), "{at}");
             assert_eq!(field.retain_keys, strategy.contains("retainKeys"), "{at}");
+            assert_eq!(field.replace, strategy.contains("replace"), "{at}");
             assert_eq!(field.merge_key, published["x-kubernetes-patch-merge-key"].as_str(), "{at}");
             check_type(field.node, published, &at);
             compared += 1;

@@ -83,11 +83,13 @@ fn node(at: Node) -> Value {
 fn field(info: &FieldInfo) -> Value {
     let mut schema = node(info.node);
     let Some(map) = schema.as_object_mut() else { return schema };
+    // A reference may have no siblings such as a default or a description.
+    if !info.bare
+        && let Some(to) = map.shift_remove("$ref")
+    {
+        map.insert("allOf".to_owned(), json!([{ "$ref": to }]));
+    }
     if let Some(default) = &info.default {
-        // A reference may have no siblings.
-        if let Some(to) = map.shift_remove("$ref") {
-            map.insert("allOf".to_owned(), json!([{ "$ref": to }]));
-        }
         map.insert("default".to_owned(), default.clone());
     }
     let mut put = |name: &str, value: Value| {
@@ -100,15 +102,17 @@ fn field(info: &FieldInfo) -> Value {
             put("list-type", json!("map"));
             put("list-map-keys", json!(keys));
         }
+        Type::Primitive(Primitive::Bytes) if info.atomic => put("list-type", json!("atomic")),
         Type::Map { kind: Some(kind), .. } | Type::Struct { at_field: Some(kind), .. } => {
             put("map-type", json!(if *kind == MapType::Atomic { "atomic" } else { "granular" }));
         }
         _ => {}
     }
-    let strategies: Vec<&str> = [(info.merge, "merge"), (info.retain_keys, "retainKeys")]
-        .into_iter()
-        .filter_map(|(set, name)| set.then_some(name))
-        .collect();
+    let strategies: Vec<&str> =
+        [(info.merge, "merge"), (info.retain_keys, "retainKeys"), (info.replace, "replace")]
+            .into_iter()
+            .filter_map(|(set, name)| set.then_some(name))
+            .collect();
     if !strategies.is_empty() {
         put("patch-strategy", json!(strategies.join(",")));
     }

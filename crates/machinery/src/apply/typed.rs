@@ -170,7 +170,7 @@ pub(super) fn item_element(kind: &ListKind<'_>, item: &Value) -> Option<PathElem
         ListKind::Set => Some(PathElement::Value(item.clone())),
         ListKind::Map(keys) => {
             let value = |key: &ListKey<'_>| item.get(key.name).filter(|value| !value.is_null());
-            if !item.is_object() || keys.iter().all(|key| value(key).is_none()) {
+            if !item.is_object() {
                 return None;
             }
             let mut fields = Vec::with_capacity(keys.len());
@@ -180,7 +180,7 @@ pub(super) fn item_element(kind: &ListKind<'_>, item: &Value) -> Option<PathElem
                 }
             }
             fields.sort_by(|a, b| a.0.cmp(&b.0));
-            Some(PathElement::Key(fields))
+            (!fields.is_empty()).then_some(PathElement::Key(fields))
         }
     }
 }
