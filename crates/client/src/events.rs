@@ -96,6 +96,7 @@ impl EventRecorder {
             seen: HashMap::new(),
             similar: HashMap::new(),
             spam: HashMap::new(),
+            newest: 0,
         };
         tasks.spawn_until_stopped("events", writer.run(notes));
         let host = (!host.is_empty()).then(|| host.to_owned());
@@ -177,6 +178,8 @@ struct Writer {
     seen: HashMap<(SimilarKey, String), Seen>,
     similar: HashMap<SimilarKey, (HashSet<String>, Instant)>,
     spam: HashMap<SimilarKey, Bucket>,
+    /// Time in the newest name: two events of one instant get different names.
+    newest: i128,
 }
 
 impl Writer {
@@ -211,7 +214,8 @@ impl Writer {
                 outcome => return outcome.map(drop),
             }
         }
-        let event = new_event(&note, &namespace);
+        self.newest = note.at.as_nanosecond().max(self.newest + 1);
+        let event = new_event(&note, &namespace, self.newest);
         let name = event.metadata.name.clone().unwrap_or_default();
         events.create(&event).await?;
         self.seen.insert(id, Seen { name, count: 1, last: note.instant });
@@ -279,7 +283,7 @@ fn similar_key(note: &Note) -> SimilarKey {
     }
 }
 
-fn new_event(note: &Note, namespace: &str) -> Event {
+fn new_event(note: &Note, namespace: &str, stamp: i128) -> Event {
     let mut event = Event {
         involved_object: note.about.clone(),
         reason: Some(note.reason.clone()),
@@ -294,7 +298,7 @@ fn new_event(note: &Note, namespace: &str) -> Event {
         ..Event::default()
     };
     // Upstream's name: the object's, a dot and the time in hexadecimal nanoseconds.
-    let name = format!("{}.{:x}", note.about.name.as_deref().unwrap_or(""), note.at.as_nanosecond());
+    let name = format!("{}.{:x}", note.about.name.as_deref().unwrap_or(""), stamp);
     event.metadata.name = Some(name);
     event.metadata.namespace = Some(namespace.to_owned());
     event

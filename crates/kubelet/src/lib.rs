@@ -7,6 +7,8 @@
 
 pub mod config;
 mod container;
+mod eviction;
+pub mod file;
 mod images;
 mod kubelet;
 mod model;
@@ -15,6 +17,7 @@ mod pod;
 mod probes;
 mod quantity;
 mod references;
+mod rotate;
 mod runtime;
 mod server;
 mod spec;
@@ -134,5 +137,8 @@ pub async fn run(config: Config, client: Client, clock: SharedClock, tasks: Task
     tasks.spawn_until_stopped("node lease", node::lease::run(kubelet.clone()));
     tasks.spawn_until_stopped("pod events", pod::pleg::run(kubelet.clone()));
     tasks.spawn_until_stopped("pod source", pod::source::run(kubelet.clone()));
+    tasks.spawn_until_stopped("eviction", eviction::run(kubelet.clone()));
+    tasks.spawn_until_stopped("image collection", images::gc::run(kubelet.clone()));
+    tasks.spawn_until_stopped("log rotation", rotate::run(kubelet.clone()));
     Ok(Running { port })
 }

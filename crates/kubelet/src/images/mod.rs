@@ -3,6 +3,7 @@
 //! Pulls of different pods run at once; the runtime shares what is the same. Deliberately absent: talking to
 //! registries, which the runtime does.
 
+pub(crate) mod gc;
 mod keyring;
 pub(crate) mod name;
 

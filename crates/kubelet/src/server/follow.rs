@@ -28,7 +28,13 @@ impl Watcher {
         let events = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::DELETE_SELF;
         inotify::add_watch(&fd, dir, events)?;
         let name = path.file_name().map(PathBuf::from).unwrap_or_default();
-        Ok(Self { fd: AsyncFd::register(fd)?, name })
+        // An `OwnedFd` is nobody else's to close, which is all that the replacement's `unsafe` asks for.
+        #[allow(
+            deprecated,
+            reason = "the sound replacement is an unsafe function, which this crate cannot call"
+        )]
+        let fd = AsyncFd::new(fd)?;
+        Ok(Self { fd, name })
     }
 
     /// Waits for the next event about the file.
