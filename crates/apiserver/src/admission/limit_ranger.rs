@@ -58,7 +58,12 @@ impl Admission for LimitRanger {
                         for container in new_pod.into_iter().flat_map(containers) {
                             let empty = ResourceRequirements::default();
                             let resources = container.resources.as_ref().unwrap_or(&empty);
-                            check(item, &amounts(&resources.requests), &amounts(&resources.limits), &mut errors);
+                            check(
+                                item,
+                                &amounts(&resources.requests),
+                                &amounts(&resources.limits),
+                                &mut errors,
+                            );
                         }
                     }
                     "Pod" => {
@@ -209,7 +214,9 @@ fn check_claim(item: &LimitRangeItem, claim: &PersistentVolumeClaim, errors: &mu
             let text = format!("{word} {name} usage per {} is {bound}", item.type_);
             match requests.get(&name) {
                 None => errors.push(format!("{text}.  No request is specified")),
-                Some(request) if (word == "minimum" && *request < bound) || (word == "maximum" && *request > bound) => {
+                Some(request)
+                    if (word == "minimum" && *request < bound) || (word == "maximum" && *request > bound) =>
+                {
                     errors.push(format!("{text}, but request is {request}"));
                 }
                 Some(_) => {}
@@ -242,7 +249,9 @@ mod tests {
         let mut pod = pod(r#"{"requests":{"cpu":"1"}}"#);
         set_defaults(
             &mut pod,
-            &range(r#"{"type":"Container","defaultRequest":{"cpu":"2","memory":"1Gi"},"default":{"cpu":"3"}}"#),
+            &range(
+                r#"{"type":"Container","defaultRequest":{"cpu":"2","memory":"1Gi"},"default":{"cpu":"3"}}"#,
+            ),
         );
         assert_eq!(
             pod.metadata.annotations.unwrap()[ANNOTATION],

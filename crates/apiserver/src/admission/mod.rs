@@ -10,7 +10,7 @@ mod default_storage_class;
 mod default_toleration_seconds;
 mod limit_ranger;
 mod namespace_lifecycle;
-mod node_restriction;
+pub(crate) mod node_restriction;
 mod optional;
 mod pod_security;
 mod priority;

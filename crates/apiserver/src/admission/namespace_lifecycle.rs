@@ -48,7 +48,11 @@ impl Admission for NamespaceLifecycle {
     async fn admit(&self, request: &mut AdmissionRequest) -> Result<(), Status> {
         if request.operation == Operation::Delete {
             let immortal = request.is("", "namespaces") && IMMORTAL.contains(&request.name.as_str());
-            return if immortal { Err(forbidden(request, "this namespace may not be deleted")) } else { Ok(()) };
+            return if immortal {
+                Err(forbidden(request, "this namespace may not be deleted"))
+            } else {
+                Ok(())
+            };
         }
         if !concerns(request) {
             return Ok(());

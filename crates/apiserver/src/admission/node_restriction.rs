@@ -5,14 +5,14 @@
 
 use super::{find, forbidden};
 use crate::authz::node::node_name;
-use crate::contract::{Admission, AdmissionRequest, Context, Operation};
+use crate::contract::{Admission, AdmissionRequest, Context, ObjectCall, Operation};
 use api::common::{items, text};
-use api::k8s_openapi::api::authentication::v1::TokenRequest;
+use api::k8s_openapi::api::authentication::v1::TokenRequestSpec;
 use api::k8s_openapi::api::coordination::v1::Lease;
 use api::k8s_openapi::api::core::v1::{Node, Pod};
 use api::k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use async_trait::async_trait;
-use machinery::Status;
+use machinery::{GroupResource, Status};
 
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
@@ -29,10 +29,10 @@ impl Admission for NodeRestriction {
         let refused = match (request.def.gvk.group.as_ref(), request.def.plural.as_ref()) {
             ("", "pods") => self.pod(request, node).await?,
             ("", "nodes") => self::node(request, node),
-            ("", "serviceaccounts") if request.subresource == "token" => self.token(request, node).await?,
             ("coordination.k8s.io", "leases") => lease(request, node),
-            ("storage.k8s.io", "csinodes") => named(request, node, "can only access CSINode with the same name"),
-            ("certificates.k8s.io", "certificatesigningrequests") => None,
+            ("storage.k8s.io", "csinodes") => {
+                named(request, node, "can only access CSINode with the same name")
+            }
             _ => None,
         };
         refused.map_or(Ok(()), |why| Err(forbidden(request, why)))
@@ -50,39 +50,56 @@ impl NodeRestriction {
                 _ => None,
             },
             (Operation::Update, "status") => update_status(request, node),
-            (Operation::Create, "eviction") => {
-                match find::<Pod>(&self.0, &request.namespace, &request.name).await? {
-                    Some((_, pod)) if node_of(&pod) != node => {
-                        Some(format!("node \"{node}\" can only evict pods with spec.nodeName set to itself"))
-                    }
-                    _ => None,
-                }
-            }
-            (operation, "") => Some(format!("unexpected operation {:?}, node \"{node}\" can only create and delete mirror pods", operation.as_str())),
-            (_, subresource) => Some(format!("unexpected pod subresource {subresource:?}, only 'status' and 'eviction' are allowed")),
+            (operation, "") => Some(format!(
+                "unexpected operation {:?}, node \"{node}\" can only create and delete mirror pods",
+                operation.as_str()
+            )),
+            (_, subresource) => Some(format!(
+                "unexpected pod subresource {subresource:?}, only 'status' and 'eviction' are allowed"
+            )),
         })
     }
+}
 
-    async fn token(&self, request: &AdmissionRequest, node: &str) -> Result<Option<String>, Status> {
-        let token = request.object.as_deref().and_then(|object| object.downcast_ref::<TokenRequest>());
-        let bound = token.and_then(|token| token.spec.bound_object_ref.as_ref());
-        let Some(bound) = bound.filter(|b| text(&b.kind) == "Pod" && text(&b.api_version) == "v1") else {
-            return Ok(Some("node requested token not bound to a pod".to_owned()));
-        };
-        let (name, uid) = (text(&bound.name), text(&bound.uid));
-        if uid.is_empty() {
-            return Ok(Some("node requested token with a pod binding without a uid".to_owned()));
+/// Refuses a node a token that is not bound to a pod of its own.
+pub(crate) async fn token(
+    context: &Context,
+    call: &ObjectCall,
+    spec: &TokenRequestSpec,
+) -> Result<(), Status> {
+    let Some(node) = node_name(&call.user) else { return Ok(()) };
+    let refuse =
+        |why: String| Err(Status::forbidden(&GroupResource::new("", "serviceaccounts"), &call.name, why));
+    let bound = spec.bound_object_ref.as_ref();
+    let Some(bound) = bound.filter(|b| text(&b.kind) == "Pod" && text(&b.api_version) == "v1") else {
+        return refuse("node requested token not bound to a pod".to_owned());
+    };
+    let (name, uid) = (text(&bound.name), text(&bound.uid));
+    if uid.is_empty() {
+        return refuse("node requested token with a pod binding without a uid".to_owned());
+    }
+    match find::<Pod>(context, &call.namespace, name).await? {
+        None => refuse(format!("node requested token bound to a pod {name:?} that does not exist")),
+        Some((_, pod)) if text(&pod.metadata.uid) != uid => refuse(format!(
+            "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been \
+             deleted and then recreated"
+        )),
+        Some((_, pod)) if node_of(&pod) != node => {
+            refuse("node requested token bound to a pod scheduled on a different node".to_owned())
         }
-        let Some((_, pod)) = find::<Pod>(&self.0, &request.namespace, name).await? else {
-            return Ok(Some(format!("node requested token bound to a pod {name:?} that does not exist")));
-        };
-        Ok(if text(&pod.metadata.uid) != uid {
-            Some(format!("the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"))
-        } else if node_of(&pod) != node {
-            Some("node requested token bound to a pod scheduled on a different node".to_owned())
-        } else {
-            None
-        })
+        Some(_) => Ok(()),
+    }
+}
+
+/// Refuses a node the eviction of a pod of another.
+pub(crate) fn eviction(call: &ObjectCall, pod: &Pod) -> Result<(), Status> {
+    match node_name(&call.user) {
+        Some(node) if node_of(pod) != node => Err(Status::forbidden(
+            &GroupResource::new("", "pods"),
+            &call.name,
+            format!("node {node:?} can only evict pods with spec.nodeName set to itself"),
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -93,16 +110,21 @@ fn node_of(pod: &Pod) -> &str {
 fn create_pod(request: &AdmissionRequest, node: &str) -> Option<String> {
     let pod = request.object.as_deref()?.downcast_ref::<Pod>()?;
     if !pod.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(MIRROR)) {
-        return Some(format!("pod does not have \"{MIRROR}\" annotation, node \"{node}\" can only create mirror pods"));
+        return Some(format!(
+            "pod does not have \"{MIRROR}\" annotation, node \"{node}\" can only create mirror pods"
+        ));
     }
     if node_of(pod) != node {
         return Some(format!("node \"{node}\" can only create pods with spec.nodeName set to itself"));
     }
     let owners = items(&pod.metadata.owner_references);
     if owners.len() > 1 {
-        return Some(format!("node \"{node}\" can only create pods with a single owner reference set to itself"));
+        return Some(format!(
+            "node \"{node}\" can only create pods with a single owner reference set to itself"
+        ));
     }
-    let foreign = owners.iter().any(|o| o.kind != "Node" || o.name != node || o.block_owner_deletion == Some(true));
+    let foreign =
+        owners.iter().any(|o| o.kind != "Node" || o.name != node || o.block_owner_deletion == Some(true));
     foreign.then(|| format!("node \"{node}\" can only create pods with an owner reference set to itself"))
 }
 
@@ -110,7 +132,9 @@ fn update_status(request: &AdmissionRequest, node: &str) -> Option<String> {
     let new = request.object.as_deref()?.downcast_ref::<Pod>()?;
     let old = request.old.as_deref()?.downcast_ref::<Pod>()?;
     if node_of(old) != node {
-        return Some(format!("node \"{node}\" can only update pod status for pods with spec.nodeName set to itself"));
+        return Some(format!(
+            "node \"{node}\" can only update pod status for pods with spec.nodeName set to itself"
+        ));
     }
     (new.metadata.labels != old.metadata.labels)
         .then(|| format!("node \"{node}\" cannot update labels through pod status"))
@@ -140,11 +164,14 @@ fn node(request: &AdmissionRequest, node: &str) -> Option<String> {
     match request.operation {
         Operation::Create => {
             let bad = forbidden_labels(&object?.metadata, None);
-            (!bad.is_empty()).then(|| format!("node \"{node}\" is not allowed to set the following labels: {}", bad.join(", ")))
+            (!bad.is_empty()).then(|| {
+                format!("node \"{node}\" is not allowed to set the following labels: {}", bad.join(", "))
+            })
         }
         Operation::Update => {
             let (new, old) = (object?, request.old.as_deref()?.downcast_ref::<Node>()?);
-            let taints = |node: &Node| node.spec.as_ref().map(|s| items(&s.taints).to_vec()).unwrap_or_default();
+            let taints =
+                |node: &Node| node.spec.as_ref().map(|s| items(&s.taints).to_vec()).unwrap_or_default();
             if taints(new) != taints(old) {
                 return Some(format!("node \"{node}\" is not allowed to modify taints"));
             }

@@ -138,7 +138,7 @@ impl Priority {
 fn given(class: &PriorityClass) -> Given {
     Given {
         class: class.metadata.name.clone().unwrap_or_default(),
-        value: class.value,
+        value: class.value.unwrap_or(0),
         preemption: class.preemption_policy.clone().unwrap_or_else(|| PREEMPT.to_owned()),
     }
 }

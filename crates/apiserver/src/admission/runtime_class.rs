@@ -14,7 +14,8 @@ pub(super) struct RuntimeClasses(pub(super) Context);
 impl RuntimeClasses {
     async fn class(&self, request: &AdmissionRequest) -> Result<Option<Arc<RuntimeClass>>, Status> {
         let spec = pod(request).and_then(|pod| pod.spec.as_ref());
-        let Some(name) = spec.map(|spec| text(&spec.runtime_class_name)).filter(|name| !name.is_empty()) else {
+        let Some(name) = spec.map(|spec| text(&spec.runtime_class_name)).filter(|name| !name.is_empty())
+        else {
             return Ok(None);
         };
         match find::<RuntimeClass>(&self.0, "", name).await? {
@@ -61,7 +62,9 @@ fn apply(class: &RuntimeClass, spec: &mut PodSpec) -> Result<(), String> {
     if let Some(fixed) = class.overhead.as_ref().and_then(|o| o.pod_fixed.as_ref()) {
         match &spec.overhead {
             Some(set) if !set.is_empty() && set != fixed => {
-                return Err("pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead".into());
+                return Err(
+                    "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead".into()
+                );
             }
             _ => spec.overhead = Some(fixed.clone()),
         }
@@ -71,7 +74,9 @@ fn apply(class: &RuntimeClass, spec: &mut PodSpec) -> Result<(), String> {
         let selector = spec.node_selector.get_or_insert_default();
         if selector.get(key).is_some_and(|own| own != value) {
             let own = &selector[key];
-            return Err(format!("conflict: runtimeClass.scheduling.nodeSelector[{key}] = {value}; pod.spec.nodeSelector[{key}] = {own}"));
+            return Err(format!(
+                "conflict: runtimeClass.scheduling.nodeSelector[{key}] = {value}; pod.spec.nodeSelector[{key}] = {own}"
+            ));
         }
         selector.insert(key.clone(), value.clone());
     }

@@ -8,9 +8,9 @@ use crate::contract::{Admission, AdmissionRequest, Context, Operation};
 use api::Kind;
 use api::common::{items, text};
 use api::k8s_openapi::api::core::v1::{
-    Container, ConfigMapProjection, DownwardAPIProjection, DownwardAPIVolumeFile, KeyToPath, LocalObjectReference,
-    ObjectFieldSelector, Pod, PodSpec, ProjectedVolumeSource, ServiceAccount, ServiceAccountTokenProjection,
-    Volume, VolumeMount, VolumeProjection,
+    ConfigMapProjection, Container, DownwardAPIProjection, DownwardAPIVolumeFile, KeyToPath,
+    LocalObjectReference, ObjectFieldSelector, Pod, PodSpec, ProjectedVolumeSource, ServiceAccount,
+    ServiceAccountTokenProjection, Volume, VolumeMount, VolumeProjection,
 };
 use api::transport::{ListOptions, Target, WatchEvent};
 use async_trait::async_trait;
@@ -39,7 +39,8 @@ impl ServiceAccounts {
         if let Some(found) = self.0.lookup.get(&storage, namespace, name).await? {
             return found.get().map(Some).map_err(Status::internal);
         }
-        let target = Target::all(GroupVersionResource::new("", "v1", ServiceAccount::PLURAL)).in_namespace(namespace);
+        let target =
+            Target::all(GroupVersionResource::new("", "v1", ServiceAccount::PLURAL)).in_namespace(namespace);
         let mut options =
             ListOptions { field_selector: Some(format!("metadata.name={name}")), ..ListOptions::default() };
         let listed = self.0.loopback.list(&target, &options).await?;
@@ -110,7 +111,8 @@ impl Admission for ServiceAccounts {
         let name = text(&spec.service_account_name);
         let Some(account) = self.account(&request.namespace, name).await? else { return Ok(()) };
         let enforced = account.metadata.annotations.as_ref().and_then(|a| a.get(ENFORCE_SECRETS));
-        if enforced.is_some_and(|value| matches!(value.as_str(), "true" | "1" | "t" | "T" | "TRUE" | "True")) {
+        if enforced.is_some_and(|value| matches!(value.as_str(), "true" | "1" | "t" | "T" | "TRUE" | "True"))
+        {
             limit_secrets(&account, spec).map_err(|why| forbidden(request, why))?;
         }
         Ok(())

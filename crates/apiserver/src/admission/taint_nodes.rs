@@ -23,7 +23,8 @@ impl Admission for TaintNodesByCondition {
         if !request.is("", "nodes") {
             return Ok(());
         }
-        let Some(node) = request.object.as_deref_mut().and_then(|object| object.downcast_mut::<Node>()) else {
+        let Some(node) = request.object.as_deref_mut().and_then(|object| object.downcast_mut::<Node>())
+        else {
             return Ok(());
         };
         let taints = node.spec.get_or_insert_default().taints.get_or_insert_default();

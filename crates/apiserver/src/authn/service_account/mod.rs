@@ -7,7 +7,7 @@ mod claims;
 mod discovery;
 mod keys;
 
-pub use claims::{Bound, Claims};
+pub use claims::{Bound, Claims, Reference};
 pub use discovery::document;
 pub use keys::Keys;
 
@@ -16,7 +16,6 @@ use crate::contract::{Context, UserInfo};
 use api::StoredObject;
 use api::transport::Target;
 use async_trait::async_trait;
-use claims::Reference;
 use machinery::{GroupResource, GroupVersionResource, Status};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
