@@ -19,6 +19,7 @@ mod pod_gc;
 mod replica_set;
 mod root_ca;
 mod service_account;
+mod stateful_set;
 mod table;
 mod taint_eviction;
 
