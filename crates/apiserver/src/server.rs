@@ -5,7 +5,7 @@ use crate::contract::{Context, UserInfo};
 use crate::http::Front;
 use crate::local::Local;
 use crate::registry::{Plugins, Registry};
-use crate::{Config, Listen, admission, authn, authz, bootstrap, cache, subresources};
+use crate::{Config, Listen, admission, authn, authz, bootstrap, cache, crd, subresources};
 use api::transport::Transport;
 use component::serve::{Handler, Limits, serve};
 use component::{SharedClock, Tasks};
@@ -61,6 +61,8 @@ impl ApiServer {
         bootstrap::objects(&context).await?;
         authn::start(&context).await?;
         authz::start(&context).await?;
+        authz::bootstrap::reconcile(&context).await?;
+        crd::start(&context, &registry).await;
         let front: Arc<dyn Handler> = Arc::new(Front::new(context.clone(), registry.clone(), tasks));
         let mut addresses = Vec::new();
         for listen in listeners {

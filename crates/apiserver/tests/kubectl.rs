@@ -12,13 +12,14 @@ use tokio::process::Command;
 const KUBECTL: &str = "/usr/bin/kubectl";
 
 struct Kubectl<'a> {
+    binary: &'a str,
     server: &'a Server,
     home: tempfile::TempDir,
 }
 
 impl Kubectl<'_> {
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(KUBECTL);
+        let mut command = Command::new(self.binary);
         command
             .arg(format!("--server=http://{}", self.server.address))
             .args(arguments)
@@ -73,7 +74,7 @@ async fn kubectl_works() {
         return;
     }
     let server = Server::start().await;
-    let kubectl = Kubectl { server: &server, home: tempfile::tempdir().unwrap() };
+    let kubectl = Kubectl { binary: KUBECTL, server: &server, home: tempfile::tempdir().unwrap() };
 
     let namespaces = kubectl.run(&["get", "namespaces"], "").await;
     assert!(namespaces.contains("kube-system") && namespaces.contains("Active"), "{namespaces}");
@@ -127,5 +128,34 @@ async fn kubectl_works() {
     kubectl.run(&["delete", "deployment", "web", "--wait=true"], "").await;
     let (ok, gone) = kubectl.run_with(&["get", "deployment", "web"], "").await;
     assert!(!ok && gone.contains("deployments.apps \"web\" not found"), "{gone}");
+    server.stop().await;
+}
+
+/// The versions of kubectl that some distributions install side by side.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn older_and_newer_kubectls_work() {
+    let server = Server::start().await;
+    let mut tried = 0;
+    // 1.27 insists on OpenAPI v2 in protobuf (see GAPS.md).
+    for minor in 28..=36 {
+        let binary = format!("/usr/lib/google-cloud-sdk/bin/kubectl.1.{minor}");
+        if !Path::new(&binary).exists() {
+            continue;
+        }
+        tried += 1;
+        let kubectl = Kubectl { binary: &binary, server: &server, home: tempfile::tempdir().unwrap() };
+        kubectl.run(&["create", "deployment", "d", "--image=nginx", "--replicas=2"], "").await;
+        kubectl.run(&["apply", "-f", "-"], DEPLOYMENT).await;
+        kubectl.run(&["apply", "-f", "-"], &DEPLOYMENT.replace("replicas: 2", "replicas: 4")).await;
+        let listed = kubectl.run(&["get", "deployments"], "").await;
+        assert!(listed.contains("0/4") && listed.contains("0/2"), "1.{minor}: {listed}");
+        kubectl.run(&["create", "secret", "generic", "s", "--from-literal=k=v"], "").await;
+        kubectl.run(&["expose", "deployment", "d", "--port=80"], "").await;
+        kubectl.run(&["explain", "pod.spec"], "").await;
+        kubectl.run(&["delete", "deployment/d", "deployment/web", "secret/s", "service/d"], "").await;
+    }
+    if tried == 0 {
+        println!("skipped older_and_newer_kubectls_work: no kubectl of another version is installed");
+    }
     server.stop().await;
 }

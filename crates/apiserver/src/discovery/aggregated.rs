@@ -5,7 +5,11 @@ use api::{ResourceDef, ResourceTable, Subresource, Verb};
 use machinery::GroupVersionKind;
 use serde_json::{Value, json};
 
-fn kind(gvk: &GroupVersionKind) -> Value {
+/// The kind of an answer; group and version are empty where they are the resource's own.
+fn kind(row: &ResourceDef, gvk: &GroupVersionKind) -> Value {
+    if (&gvk.group, &gvk.version) == (&row.gvk.group, &row.gvk.version) {
+        return json!({"group": "", "version": "", "kind": gvk.kind});
+    }
     json!({"group": gvk.group, "version": gvk.version, "kind": gvk.kind})
 }
 
@@ -16,7 +20,7 @@ fn names(verbs: &[Verb]) -> Vec<&'static str> {
 fn sub_entry(row: &ResourceDef, sub: &Subresource) -> Value {
     json!({
         "subresource": sub.name,
-        "responseKind": kind(sub.gvk.as_ref().unwrap_or(&row.gvk)),
+        "responseKind": kind(row, sub.gvk.as_ref().unwrap_or(&row.gvk)),
         "verbs": names(&sub.verbs),
     })
 }
@@ -24,7 +28,7 @@ fn sub_entry(row: &ResourceDef, sub: &Subresource) -> Value {
 fn entry(row: &ResourceDef) -> Value {
     let mut entry = json!({
         "resource": row.plural,
-        "responseKind": kind(&row.gvk),
+        "responseKind": kind(row, &row.gvk),
         "scope": if row.namespaced { "Namespaced" } else { "Cluster" },
         "singularResource": row.singular,
         "verbs": names(&row.verbs),

@@ -120,5 +120,5 @@ pub(super) fn object(
 
 /// The fields of `value` that the kind does not have, as `unknown field "spec.foo"`.
 pub(super) fn unknown_fields(def: &ResourceDef, value: &Value) -> Vec<String> {
-    api::schema::unknown_fields(&def.gvk, value)
+    def.strategy.unknown_fields(value).unwrap_or_else(|| api::schema::unknown_fields(&def.gvk, value))
 }

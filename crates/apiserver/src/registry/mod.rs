@@ -137,10 +137,14 @@ impl Registry {
         self.resources.load_full()
     }
 
-    /// Replaces the resources served and what is known of custom ones, when CustomResourceDefinitions change.
-    pub fn set_resources(&self, table: Arc<ResourceTable>, customs: Arc<dyn Customs>) {
-        *self.customs.write() = customs;
+    /// Replaces the resources served, when CustomResourceDefinitions change.
+    pub fn set_resources(&self, table: Arc<ResourceTable>) {
         self.resources.store(table);
+    }
+
+    /// Says who knows the schemas of custom resources, for OpenAPI. Call it before the table that has them.
+    pub fn set_customs(&self, customs: Arc<dyn Customs>) {
+        *self.customs.write() = customs;
     }
 
     /// What is known of custom resources, for OpenAPI.

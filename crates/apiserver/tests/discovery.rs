@@ -1,0 +1,123 @@
+//! Discovery, version, health and metrics; held against the published documents where they are at hand.
+
+mod support;
+
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use support::Server;
+
+/// Where the published documents are, if they are.
+fn reference() -> Option<PathBuf> {
+    let dir = std::env::var_os("WINDLASS_REFERENCE").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/reference"),
+        PathBuf::from,
+    );
+    let dir = dir.join("kubernetes-v1.36");
+    dir.join("discovery").is_dir().then_some(dir)
+}
+
+fn read(path: &str) -> Option<Value> {
+    let file = reference()?.join("discovery").join(path);
+    serde_json::from_slice(&std::fs::read(file).ok()?).ok()
+}
+
+/// Key by key, so that a failure names what differs.
+fn differences(found: &Value, wanted: &Value, at: &str, out: &mut Vec<String>) {
+    match (found, wanted) {
+        (Value::Object(found), Value::Object(wanted)) => {
+            for key in found.keys().chain(wanted.keys().filter(|k| !found.contains_key(*k))) {
+                let null = Value::Null;
+                let (a, b) = (found.get(key).unwrap_or(&null), wanted.get(key).unwrap_or(&null));
+                differences(a, b, &format!("{at}.{key}"), out);
+            }
+        }
+        (Value::Array(found), Value::Array(wanted)) if found.len() == wanted.len() => {
+            for (index, (a, b)) in found.iter().zip(wanted).enumerate() {
+                let name =
+                    b["name"].as_str().or(b["resource"].as_str()).map_or(index.to_string(), str::to_owned);
+                differences(a, b, &format!("{at}[{name}]"), out);
+            }
+        }
+        _ if found != wanted => out.push(format!("{at}: {found} instead of {wanted}")),
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn discovery_is_the_published_one() {
+    if reference().is_none() {
+        println!("skipped discovery_is_the_published_one: the published documents are not at hand");
+        return;
+    }
+    let server = Server::start().await;
+    let groups = server.get("/apis").await.expect(200);
+    let mut problems = Vec::new();
+    let mut documents = vec![("/api/v1".to_owned(), "api__v1.json".to_owned())];
+    for group in groups["groups"].as_array().unwrap() {
+        let name = group["name"].as_str().unwrap();
+        for version in group["versions"].as_array().unwrap() {
+            let version = version["version"].as_str().unwrap();
+            documents.push((format!("/apis/{name}/{version}"), format!("apis__{name}__{version}.json")));
+        }
+    }
+    assert!(documents.len() > 20);
+    for (path, file) in documents {
+        let wanted = read(&file).unwrap_or_else(|| panic!("{file} is published"));
+        differences(&server.get(&path).await.expect(200), &wanted, &path, &mut problems);
+    }
+    let accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+    let found = server.request("GET", "/apis", &[("Accept", accept)], "").await.expect(200);
+    let wanted = read("aggregated_v2.json").unwrap();
+    for group in found["items"].as_array().unwrap() {
+        for version in group["versions"].as_array().unwrap() {
+            let name = &group["metadata"]["name"];
+            let wanted = wanted["items"].as_array().unwrap().iter().find(|g| g["metadata"]["name"] == *name);
+            let wanted = wanted.unwrap()["versions"].as_array().unwrap();
+            let wanted = wanted.iter().find(|v| v["version"] == version["version"]).unwrap();
+            differences(version, wanted, &format!("aggregated {name}"), &mut problems);
+        }
+    }
+    // Upstream still stores these as v1beta1, from before v1 existed; here nothing is older than v1.
+    let kinds = ["mutatingadmissionpolicies", "mutatingadmissionpolicybindings", "customresourcedefinitions"];
+    problems.retain(|p| !kinds.iter().any(|kind| p.contains(&format!("[{kind}].storageVersionHash"))));
+    assert!(problems.is_empty(), "{} differences:\n{}", problems.len(), problems.join("\n"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn documents_have_tags() {
+    let server = Server::start().await;
+    let first = server.get("/apis").await;
+    let tag = first.header("etag").unwrap().to_owned();
+    let again = server.request("GET", "/apis", &[("If-None-Match", &tag)], "").await;
+    assert_eq!((again.code, again.body.len()), (304, 0));
+    let index = server.get("/openapi/v3").await.expect(200);
+    let url = index["paths"]["apis/apps/v1"]["serverRelativeURL"].as_str().unwrap();
+    let document = server.get(url).await;
+    assert_eq!(document.header("cache-control"), Some("public, immutable"));
+    assert!(document.expect(200)["paths"]["/apis/apps/v1/deployments"].is_object());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_server_says_how_it_is() {
+    let server = Server::start().await;
+    assert_eq!(server.get("/version").await.expect(200)["gitVersion"], "v1.36.0+windlass");
+    for path in ["/healthz", "/livez", "/readyz", "/readyz/ping"] {
+        let answer = server.get(path).await;
+        assert_eq!((answer.code, answer.text().as_str()), (200, "ok"), "{path}");
+    }
+    let verbose = server.get("/readyz?verbose&exclude=etcd").await.text();
+    assert!(verbose.contains("[+]ping ok") && verbose.contains("[+]etcd excluded: ok"), "{verbose}");
+    assert!(verbose.ends_with("readyz check passed\n"), "{verbose}");
+    assert_eq!(server.get("/healthz/nope").await.code, 404);
+    let missing = server.get("/apis/nope.example.com/v1/things").await.expect(404);
+    assert_eq!(missing["message"], "the server could not find the requested resource");
+    server.get("/api/v1/namespaces").await.expect(200);
+    let metrics = server.get("/metrics").await.text();
+    assert!(metrics.contains("apiserver_request_total{code=\"200\""), "{metrics}");
+    let paths = server.get("/").await.expect(200);
+    assert!(paths["paths"].as_array().unwrap().contains(&json!("/apis/apps/v1")));
+    server.request("POST", "/version", &[], "").await.expect(405);
+    server.stop().await;
+}
