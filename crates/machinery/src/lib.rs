@@ -10,6 +10,7 @@ pub mod field;
 pub mod fields;
 pub mod gvk;
 pub mod intstr;
+pub mod jsonpath;
 pub mod labels;
 pub mod names;
 pub mod patch;
