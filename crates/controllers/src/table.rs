@@ -43,6 +43,7 @@ pub const TABLE: &[Descriptor] = &[
     row!("endpointslice-controller", "endpoint-slice-controller", crate::endpoint_slice::run),
     row!("daemonset-controller", "daemonset-controller", crate::daemon_set::run),
     row!("statefulset-controller", "statefulset-controller", crate::stateful_set::run),
+    row!("job-controller", "job-controller", crate::job::run),
     row!("deployment-controller", "deployment-controller", crate::deployment::run),
     row!("garbage-collector-controller", "garbage-collector-controller", crate::garbage_collector::run),
     row!("node-ipam-controller", "cidrAllocator", crate::node_ipam::run),
