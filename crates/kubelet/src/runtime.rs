@@ -4,6 +4,7 @@
 //! decisions, retries and caching; every answer is fresh.
 
 mod convert;
+mod termination;
 
 use crate::model::{RuntimePod, labels};
 use cri::v1;
@@ -129,7 +130,12 @@ impl Runtime {
         let statuses = join_all(containers.iter().map(|c| self.container_status(&c.id))).await;
         for (listed, status) in containers.iter().zip(statuses) {
             if let Some(status) = found(status)?.flatten() {
-                pod.containers.push(convert::container(&listed.pod_sandbox_id, status));
+                let log = termination::Source::of(&status);
+                let mut container = convert::container(&listed.pod_sandbox_id, status);
+                if let Some(words) = log.read().await {
+                    container.message = words;
+                }
+                pod.containers.push(container);
             }
         }
         pod.sort();
@@ -301,13 +307,6 @@ impl Runtime {
         let ask = v1::RemoveImageRequest { image: Some(spec) };
         self.clients.images.clone().remove_image(request(ask, PATIENCE)).await?;
         Ok(())
-    }
-
-    /// Usage of the file system that holds images.
-    pub(crate) async fn image_fs(&self) -> Result<Option<v1::FilesystemUsage>> {
-        let answer =
-            self.clients.images.clone().image_fs_info(request(v1::ImageFsInfoRequest {}, PATIENCE)).await?;
-        Ok(answer.into_inner().image_filesystems.into_iter().next())
     }
 
     /// Statistics of every pod.

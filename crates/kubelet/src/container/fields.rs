@@ -122,11 +122,11 @@ mod tests {
 
     #[test]
     fn resources_round_up_to_the_divisor() {
-        let mut container = Container::default();
-        container.resources = Some(ResourceRequirements {
+        let resources = ResourceRequirements {
             limits: Some(BTreeMap::from([("cpu".to_owned(), Quantity("1500m".to_owned()))])),
             ..ResourceRequirements::default()
-        });
+        };
+        let container = Container { resources: Some(resources), ..Container::default() };
         let runtime = Runtime { memory: 1 << 30, ..Runtime::default() };
         for (what, divisor, want) in [
             ("limits.cpu", "0", "2"),

@@ -161,10 +161,6 @@ async fn termination_log(kubelet: &Kubelet, pod: &Pod, container: &Container) ->
     let file = path.clone();
     blocking(move || {
         fs::create_dir_all(&dir).map_err(VolumeError::io("make", &dir))?;
-        // Only the newest attempt's file is of use; the runtime has read the others.
-        for entry in fs::read_dir(&dir).map_err(VolumeError::io("read", &dir))?.flatten() {
-            let _ = fs::remove_file(entry.path());
-        }
         fs::File::create(&file).map_err(VolumeError::io("make", &file))?;
         // Any user may write to it.
         fs::set_permissions(&file, fs::Permissions::from_mode(0o666))

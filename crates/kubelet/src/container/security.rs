@@ -230,11 +230,9 @@ mod tests {
 
     #[test]
     fn root_is_refused_where_asked() {
-        let mut pod = Pod::default();
-        pod.spec = Some(PodSpec {
-            security_context: Some(PodSecurityContext { run_as_non_root: Some(true), ..Default::default() }),
-            ..PodSpec::default()
-        });
+        let context = PodSecurityContext { run_as_non_root: Some(true), ..Default::default() };
+        let spec = PodSpec { security_context: Some(context), ..PodSpec::default() };
+        let pod = Pod { spec: Some(spec), ..Pod::default() };
         let user = |uid: Option<i64>, name: &str| ImageUser { uid, name: name.to_owned() };
         let plain = Container::default();
         for (user, want) in [

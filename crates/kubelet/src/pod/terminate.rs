@@ -71,7 +71,7 @@ pub(crate) async fn terminated(kubelet: &Arc<Kubelet>, worker: &Worker) -> Next 
     if !worker.is_deleted() {
         kubelet.status.refresh(kubelet, worker, true);
         if pod.metadata.deletion_timestamp.is_some() {
-            kubelet.status.finish(kubelet, &worker.uid);
+            kubelet.status.finish(&worker.uid);
         }
         return Next::Wait(None);
     }

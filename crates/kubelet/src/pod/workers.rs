@@ -7,18 +7,16 @@ use api::k8s_openapi::api::core::v1::Pod;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
-use tokio::sync::watch;
 
 /// Workers by pod UID.
 pub(crate) struct Workers {
     table: Mutex<HashMap<String, Arc<Worker>>>,
-    count: watch::Sender<usize>,
 }
 
 impl Workers {
     /// An empty table.
     pub(crate) fn new() -> Self {
-        Self { table: Mutex::default(), count: watch::Sender::new(0) }
+        Self { table: Mutex::default() }
     }
 
     /// The worker of a pod.
@@ -60,14 +58,7 @@ impl Workers {
     }
 
     pub(crate) fn remove(&self, uid: &str) {
-        let mut table = self.table.lock();
-        table.remove(uid);
-        self.count.send_replace(table.len());
-    }
-
-    /// How many there are.
-    pub(crate) fn len(&self) -> usize {
-        self.table.lock().len()
+        self.table.lock().remove(uid);
     }
 
     /// A new or changed pod.
@@ -82,11 +73,7 @@ impl Workers {
     /// Starts a worker; `deleted` when only the runtime still knows the pod.
     pub(crate) fn start(kubelet: &Arc<Kubelet>, pod: Arc<Pod>, deleted: bool) {
         let worker = Arc::new(Worker::new(pod, deleted));
-        {
-            let mut table = kubelet.workers.table.lock();
-            table.insert(worker.uid.clone(), worker.clone());
-            kubelet.workers.count.send_replace(table.len());
-        }
+        kubelet.workers.table.lock().insert(worker.uid.clone(), worker.clone());
         kubelet.tasks.spawn_until_stopped("pod worker", worker.run(kubelet.clone()));
     }
 

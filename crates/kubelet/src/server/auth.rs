@@ -99,7 +99,7 @@ impl Auth {
         Self(Arc::default())
     }
 
-    async fn from_token(&self, kubelet: &Kubelet, token: &str) -> Result<Option<User>, Status> {
+    async fn user_of(&self, kubelet: &Kubelet, token: &str) -> Result<Option<User>, Status> {
         let key: [u8; 32] = Sha256::digest(token.as_bytes()).into();
         let now = kubelet.clock.instant();
         if let Some((user, _)) = self.0.tokens.lock().get(&key).filter(|(_, until)| now < *until) {
@@ -129,7 +129,7 @@ impl Auth {
             return Ok(user);
         }
         if let Some(token) = bearer(request)
-            && let Some(user) = self.from_token(kubelet, token).await?
+            && let Some(user) = self.user_of(kubelet, token).await?
         {
             return Ok(user);
         }

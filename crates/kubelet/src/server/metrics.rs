@@ -159,11 +159,14 @@ pub(super) async fn resource(kubelet: &Arc<Kubelet>) -> Result<Response, Status>
     Ok(text(&page.0))
 }
 
+/// Name, kind, help and value of a metric of containers.
+type Family = (&'static str, &'static str, &'static str, fn(&Usage) -> f64);
+
 /// The container metrics that dashboards ask for most.
 pub(super) async fn cadvisor(kubelet: &Arc<Kubelet>) -> Result<Response, Status> {
     let containers = containers(kubelet).await?;
     let mut page = Page(String::new());
-    let families: &[(&str, &str, &str, fn(&Usage) -> f64)] = &[
+    let families: &[Family] = &[
         ("container_cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed in seconds.", cpu),
         ("container_memory_working_set_bytes", "gauge", "Current working set in bytes.", working_set),
         (

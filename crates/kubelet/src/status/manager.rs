@@ -17,6 +17,8 @@ use std::time::Duration;
 /// First pause after a failed write; doubles up to [`MAX_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(10);
+/// Conflicts in a row after which the object is taken for another one.
+const MAX_CONFLICTS: u32 = 4;
 
 struct Entry {
     namespace: String,
@@ -100,8 +102,7 @@ impl StatusManager {
     }
 
     /// Deletes the pod from the API, for good, once its last status is written.
-    pub(crate) fn finish(&self, kubelet: &Kubelet, uid: &str) {
-        let _ = kubelet;
+    pub(crate) fn finish(&self, uid: &str) {
         if let Some(entry) = self.entries.lock().get_mut(uid) {
             entry.finish = true;
         }
@@ -129,6 +130,7 @@ impl StatusManager {
     /// Writes until the API knows everything.
     async fn write(&self, uid: String) {
         let mut pause = PAUSE;
+        let mut conflicts = 0;
         loop {
             let next = {
                 let mut entries = self.entries.lock();
@@ -141,9 +143,15 @@ impl StatusManager {
                 next
             };
             match self.perform(&uid, next).await {
-                Ok(()) => pause = PAUSE,
-                // The object is gone, or another one bears its name: nobody is left to be told.
-                Err(status) if status.is_not_found() || status.is_conflict() => {
+                Ok(()) => {
+                    pause = PAUSE;
+                    conflicts = 0;
+                }
+                // The object is gone, or another one bears its name: nobody is left to be told. A busy object can
+                // conflict too, but not for long.
+                Err(status)
+                    if status.is_not_found() || status.is_conflict() && conflicts >= MAX_CONFLICTS =>
+                {
                     tracing::debug!(uid, "a pod's status has no reader any more: {status}");
                     if let Some(entry) = self.entries.lock().get_mut(&uid) {
                         entry.told = Some(entry.status.clone());
@@ -151,6 +159,7 @@ impl StatusManager {
                     }
                 }
                 Err(status) => {
+                    conflicts += u32::from(status.is_conflict());
                     tracing::warn!(uid, "failed to write a pod's status: {status}; trying again");
                     self.clock.sleep(pause).await;
                     pause = (pause * 2).min(MAX_PAUSE);
