@@ -10,13 +10,13 @@
 //! | `GET /openapi/v3/{name}` | [`OpenApi::v3`]: 404 when `None` |
 //! | … with `?hash=` equal to [`Document::hash`] | the same with `Cache-Control: public, immutable` |
 //! | … with another `?hash=` | 301 to the same path with the right hash |
-//! | `GET /openapi/v2` | [`OpenApi::v2`]; `application/json` only, 406 for protobuf |
+//! | `GET /openapi/v2` | [`OpenApi::v2`]; its protobuf form is made of it where the request is answered |
 //!
 //! Every answer carries `ETag: "<hash>"`, answers 304 to an equal `If-None-Match`, and `Vary: Accept,
 //! Accept-Encoding`. Building a document takes milliseconds of computing, so call these from
 //! `spawn_blocking`; built documents stay, compressed.
 //!
-//! Deliberately absent: descriptions (see GAPS.md), protobuf forms.
+//! Deliberately absent: descriptions (see GAPS.md), protobuf forms, HTTP.
 
 mod custom;
 mod operations;

@@ -187,8 +187,6 @@ const EVENTS: &[&str] = &[
 ];
 
 fn content(types: impl IntoIterator<Item = &'static str>, schema: &Value) -> Value {
-    let mut types: Vec<&str> = types.into_iter().collect();
-    types.sort_unstable();
     types.into_iter().map(|name| (name.to_owned(), json!({ "schema": schema }))).collect::<Map<_, _>>().into()
 }
 
@@ -234,7 +232,7 @@ impl Operation<'_> {
             Action::List | Action::Watch | Action::WatchList => {
                 content(self.types(OBJECT).chain(self.types(EVENTS)), &answer)
             }
-            Action::Log => content(self.types(OBJECT).chain(["text/plain"]), &text),
+            Action::Log => content(["text/plain"].into_iter().chain(self.types(OBJECT)), &text),
             Action::Connect(_) => content(["*/*"], &text),
             _ => content(self.types(OBJECT), &answer),
         };
@@ -257,15 +255,11 @@ impl Operation<'_> {
                 return Some(json!({"content": content(["*/*"], &reference(&meta("DeleteOptions")))}));
             }
             Action::Patch => {
-                let mut types = vec![
-                    "application/json-patch+json",
-                    "application/merge-patch+json",
-                    "application/apply-patch+yaml",
-                    "application/apply-patch+cbor",
-                ];
-                if self.builtin {
-                    types.push("application/strategic-merge-patch+json");
-                }
+                let strategic = self.builtin.then_some("application/strategic-merge-patch+json");
+                let types = ["application/json-patch+json", "application/merge-patch+json"]
+                    .into_iter()
+                    .chain(strategic)
+                    .chain(["application/apply-patch+yaml", "application/apply-patch+cbor"]);
                 content(types, &reference(&meta("Patch")))
             }
             _ => return None,

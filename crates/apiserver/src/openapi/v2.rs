@@ -114,6 +114,9 @@ fn operation(operation: Value) -> Value {
             responses.insert(code, out);
         }
     }
+    if !operation.contains_key("x-kubernetes-action") {
+        consumes.clone_from(&produces);
+    }
     operation.insert("schemes".to_owned(), json!(["https"]));
     operation.insert("consumes".to_owned(), json!(consumes));
     operation.insert("produces".to_owned(), json!(produces));
@@ -146,14 +149,14 @@ fn rewrite(schema: &mut Value) {
                 map.shift_remove("allOf");
                 map.insert("$ref".to_owned(), to);
             }
-            if map.contains_key("$ref") || map.contains_key("type") {
-                map.shift_remove("default");
-            }
+            map.shift_remove("default");
             for (key, value) in map.iter_mut() {
                 match value {
                     Value::String(target) if key == "$ref" => {
                         *target = target.replacen("#/components/schemas/", "#/definitions/", 1);
                     }
+                    // Names of fields, which may be any word.
+                    Value::Object(fields) if key == "properties" => fields.values_mut().for_each(rewrite),
                     value => rewrite(value),
                 }
             }

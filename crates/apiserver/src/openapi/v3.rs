@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-const OBJECT: &[&str] = &["application/json", "application/vnd.kubernetes.protobuf", "application/yaml"];
+const OBJECT: &[&str] = &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 
 /// The names of all documents: `api`, `api/v1`, `apis`, `apis/apps`, `apis/apps/v1`, `version`.
 pub(super) fn documents(table: &ResourceTable) -> BTreeSet<String> {
@@ -82,7 +82,7 @@ fn discovery(id: &str, tag: &str, answer: &str, types: &[&str]) -> Value {
 fn of_group_version(gv: &GroupVersion, rows: &[&Arc<ResourceDef>], customs: &dyn Customs) -> Value {
     let (camel, tag) = names(gv);
     let mut all = Map::new();
-    let types = ["application/cbor", OBJECT[0], OBJECT[1], OBJECT[2]];
+    let types = [OBJECT[0], OBJECT[1], OBJECT[2], "application/cbor"];
     let list = discovery(&format!("get{camel}APIResources"), &tag, &meta("APIResourceList"), &types);
     all.insert(format!("{}/", base(gv)), json!({ "get": list }));
     let mut own = Map::new();
