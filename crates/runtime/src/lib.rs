@@ -5,5 +5,9 @@
 pub mod cni;
 mod container;
 pub mod images;
+pub mod server;
 pub mod shim;
 mod spec;
+mod streaming;
+
+pub use server::{Config, Error, Runtime, cleanup, serve};

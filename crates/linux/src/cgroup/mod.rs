@@ -228,6 +228,14 @@ impl Group {
         ))
     }
 
+    /// Removes it unless it holds processes or other groups; whether it is gone.
+    pub fn remove_if_empty(&self) -> bool {
+        self.directories().iter().all(|dir| match std::fs::remove_dir(dir) {
+            Ok(()) => true,
+            Err(error) => gone(&error),
+        })
+    }
+
     /// Removes it and the groups below; they must be empty of processes. Not there is not an error.
     pub fn remove(&self) -> Result<()> {
         for dir in self.directories() {

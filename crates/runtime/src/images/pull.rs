@@ -7,6 +7,7 @@ use super::digest::{Digest, Hashing};
 use super::metadata::{Descriptor, MAX_JSON, Manifest};
 use super::{Image, ImageConfig, ImageError, Name, Store};
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use linux::Context;
 use oci_client::client::{BlobResponse, Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
 use oci_client::errors::OciDistributionError;
@@ -216,8 +217,10 @@ impl Puller<'_> {
             ));
         }
         let _lease = self.store.lease(&diff_ids);
-        let fetches =
-            diff_ids.iter().zip(&manifest.layers).map(|(diff_id, layer)| self.layer(diff_id, layer));
+        let mut fetches: Vec<BoxFuture<'_, Result<(), ImageError>>> = Vec::new();
+        for (diff_id, layer) in diff_ids.iter().zip(&manifest.layers) {
+            fetches.push(Box::pin(self.layer(diff_id, layer)));
+        }
         let mut running = futures::stream::iter(fetches).buffer_unordered(3);
         while let Some(done) = running.next().await {
             done?;

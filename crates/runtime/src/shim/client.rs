@@ -77,14 +77,14 @@ impl Conversation {
                 return Ok((reply, std::mem::take(&mut self.passed)));
             }
             let mut chunk = [0; 16 * 1024];
-            let passed = std::cell::RefCell::new(Vec::new());
-            let read = || linux::socket::receive(&self.stream, &mut chunk, &mut passed.borrow_mut());
+            let mut passed = Vec::new();
+            let read = || linux::socket::receive(&self.stream, &mut chunk, &mut passed);
             let length = self.stream.async_io(Interest::READABLE, read).await.context(what)?;
             if length == 0 {
                 return Err(std::io::Error::from(ErrorKind::UnexpectedEof)).context(what);
             }
             self.buffer.extend_from_slice(&chunk[..length]);
-            self.passed.extend(passed.into_inner());
+            self.passed.extend(passed);
         }
     }
 

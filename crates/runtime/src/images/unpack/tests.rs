@@ -14,6 +14,10 @@ fn add(tar: &mut Build, kind: EntryType, name: &str, link: &str, content: &[u8])
     header.set_uid(12);
     header.set_gid(34);
     header.set_mtime(1_000_000);
+    if matches!(kind, EntryType::Char | EntryType::Block) {
+        header.set_device_major(0).unwrap();
+        header.set_device_minor(0).unwrap();
+    }
     header.set_cksum();
     tar.append(&header, content).unwrap();
 }
