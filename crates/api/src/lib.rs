@@ -17,6 +17,8 @@ pub mod autoscaling;
 pub mod batch;
 pub mod certificates;
 pub mod common;
+#[cfg(test)]
+mod contract;
 pub mod coordination;
 pub mod core;
 pub mod discovery;
@@ -37,6 +39,10 @@ pub mod schema;
 pub mod storage;
 pub mod stored;
 pub mod table;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 pub mod transport;
 pub mod wire;
 

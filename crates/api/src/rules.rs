@@ -11,7 +11,8 @@ use serde_json::Value;
 /// kind's file holds only what is particular to it. Metadata is defaulted and validated by the registry.
 ///
 /// Order of calls (API conventions; upstream's rest strategies): `set_defaults`, `prepare_*`, admission,
-/// `validate_*`.
+/// `validate_*`. Before `prepare_create` the metadata is complete: name, namespace and UID are set, because
+/// some kinds derive other fields from them.
 pub trait Rules: Kind {
     /// Checks a name, or with `true` the prefix of a generated one. Most kinds take DNS subdomains.
     fn check_name(name: &str, prefix: bool) -> Messages {

@@ -3,3 +3,5 @@
 pub mod cron_job;
 pub mod job;
 pub mod schedule;
+#[cfg(test)]
+mod tests;

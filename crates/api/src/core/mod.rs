@@ -17,3 +17,5 @@ pub mod resource_quota;
 pub mod secret;
 pub mod service;
 pub mod service_account;
+#[cfg(test)]
+mod tests;

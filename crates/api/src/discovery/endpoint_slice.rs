@@ -119,11 +119,9 @@ fn validate_endpoint(endpoint: &Endpoint, kind: &str, path: &FieldPath, errors: 
             _ => {}
         }
     }
-    for (field, value) in [("nodeName", &endpoint.node_name)] {
-        let value = text(value);
-        if !value.is_empty() {
-            names::report(path.child(field), value, names::dns1123_subdomain(value), errors);
-        }
+    let node = text(&endpoint.node_name);
+    if !node.is_empty() {
+        names::report(path.child("nodeName"), node, names::dns1123_subdomain(node), errors);
     }
     let host = text(&endpoint.hostname);
     if !host.is_empty() {

@@ -208,7 +208,7 @@ fn traffic(spec: &ServiceSpec, path: &FieldPath, errors: &mut FieldErrors) {
     }
     let port = spec.health_check_node_port.unwrap_or_default();
     let at = path.child("healthCheckNodePort");
-    if port < 0 || port > 65535 {
+    if !(0..=65535).contains(&port) {
         errors.invalid(at, port, "must be a valid port");
     } else if port != 0 && !needs_health_check(spec) {
         errors.invalid(
