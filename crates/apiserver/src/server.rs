@@ -60,8 +60,9 @@ impl ApiServer {
         registry.complete(plugins(&context).await?, context.clone());
         bootstrap::objects(&context).await?;
         authn::start(&context).await?;
-        authz::start(&context).await?;
+        // Before the authorizers read what there is, so that they are complete from the first request.
         authz::bootstrap::reconcile(&context).await?;
+        authz::start(&context).await?;
         crd::start(&context, &registry).await;
         let front: Arc<dyn Handler> = Arc::new(Front::new(context.clone(), registry.clone(), tasks));
         let mut addresses = Vec::new();

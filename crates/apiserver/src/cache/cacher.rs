@@ -58,6 +58,8 @@ enum Phase {
 struct State {
     phase: Phase,
     snapshot: Snapshot,
+    /// Revision of the list that the cache was filled from. The feed may still be behind it.
+    loaded_at: i64,
     ring: VecDeque<Arc<CacheEvent>>,
     ring_bytes: usize,
     next_seq: u64,
@@ -100,6 +102,7 @@ impl Cacher {
         let state = State {
             phase: Phase::Loading(Vec::new()),
             snapshot: Snapshot { revision: 0, objects: OrdMap::new() },
+            loaded_at: 0,
             ring: VecDeque::new(),
             ring_bytes: 0,
             next_seq: 1,
@@ -144,6 +147,7 @@ impl Cacher {
         let mut state = self.state.lock();
         let Phase::Loading(waiting) = std::mem::replace(&mut state.phase, Phase::Ready) else { return };
         state.snapshot = Snapshot { revision, objects };
+        state.loaded_at = revision;
         state.floor = revision;
         state.kept.clear();
         for (at, event) in waiting.into_iter().filter(|(at, _)| *at > revision) {
@@ -175,6 +179,10 @@ impl Cacher {
         let mut state = self.state.lock();
         if let Phase::Loading(waiting) = &mut state.phase {
             waiting.extend(events.iter().map(|event| (revision, (*event).clone())));
+            return;
+        }
+        if revision <= state.loaded_at {
+            // The list has seen it: applying it again would show the past.
             return;
         }
         for event in events {
@@ -300,5 +308,59 @@ impl Subscription {
     /// Waits for more events.
     pub(super) async fn more(&mut self) -> Result<(), Ended> {
         self.tail.changed().await.map_err(|_| Ended::Closed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kv(name: &str, revision: i64) -> KeyValue {
+        let value = format!(
+            r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"{name}","uid":"{revision}"}}}}"#
+        );
+        KeyValue {
+            key: Bytes::from(format!("/registry/pods/{name}")),
+            value: value.into(),
+            create_revision: revision,
+            mod_revision: revision,
+            version: 1,
+            lease: 0,
+        }
+    }
+
+    fn put(name: &str, revision: i64) -> Event {
+        Event { kind: EventKind::Put, kv: kv(name, revision), previous: None }
+    }
+
+    fn cacher() -> Arc<Cacher> {
+        Arc::new(Cacher::new(GroupResource::new("", "pods"), "/registry/pods/".len()))
+    }
+
+    #[test]
+    fn what_the_list_has_seen_is_not_applied_again() {
+        let (cacher, now) = (cacher(), Instant::now());
+        cacher.apply(10, &[&put("a", 10)], now);
+        cacher.apply(13, &[&put("b", 13)], now);
+        cacher.load(12, vec![kv("a", 12)], now);
+        cacher.apply(11, &[&put("a", 11)], now);
+        assert_eq!(cacher.get("a").map(|object| object.revision()), Some(12));
+        assert_eq!(cacher.get("b").map(|object| object.revision()), Some(13));
+    }
+
+    #[test]
+    fn a_watcher_that_the_ring_has_passed_is_cut_off() {
+        let (cacher, start) = (cacher(), Instant::now());
+        cacher.load(1, Vec::new(), start);
+        let mut slow = cacher.subscribe(1).ok().unwrap();
+        let later = start + WINDOW * 2;
+        for revision in 2..(3 + MIN_EVENTS as i64) {
+            cacher.apply(revision, &[&put("a", revision)], start);
+        }
+        assert_eq!(slow.take(1).unwrap().len(), 1);
+        cacher.apply(1000, &[&put("a", 1000)], later);
+        assert_eq!(slow.take(1).err(), Some(Ended::Behind));
+        assert!(cacher.subscribe(1).is_err(), "what is no longer in the ring cannot be resumed from");
+        assert_eq!(cacher.subscribe(999).ok().unwrap().take(10).unwrap().len(), 1);
     }
 }

@@ -4,6 +4,7 @@ mod aggregated;
 mod health;
 mod legacy;
 mod openapi;
+mod openapi_proto;
 mod version;
 
 use crate::Config;
@@ -18,6 +19,17 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha512};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
+
+/// The documents by which others verify service-account tokens.
+fn issuer(registry: &Registry, path: &str) -> Result<Response, Status> {
+    let config = &registry.context()?.config;
+    let keys = crate::authn::service_account::Keys::new(&config.service_accounts)?;
+    let found = crate::authn::service_account::document(&keys, config.advertise, path);
+    let (media, document) = found.ok_or_else(Status::no_such_path)?;
+    let mut response = json_response(200, &document);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media));
+    Ok(response)
+}
 
 /// What serves paths that are not about resources.
 pub(crate) struct Site {
@@ -80,6 +92,7 @@ impl Site {
             ["apis", group] => found(headers, legacy::group(&table, group)),
             ["apis", group, version] => found(headers, legacy::resources(&table, group, version)),
             ["openapi", path @ ..] => self.documents.answer(&self.registry, path, &info.query, headers).await,
+            [".well-known" | "openid", ..] => issuer(&self.registry, &info.path),
             _ => Err(Status::no_such_path()),
         }
     }

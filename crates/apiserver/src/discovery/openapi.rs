@@ -18,12 +18,18 @@ use std::sync::Arc;
 
 /// The documents of the resources served now.
 #[derive(Default)]
-pub(super) struct Documents(Mutex<Option<(Arc<ResourceTable>, Arc<OpenApi>)>>);
+pub(super) struct Documents {
+    json: Mutex<Option<(Arc<ResourceTable>, Arc<OpenApi>)>>,
+    /// v2 in protobuf, of the document with this hash.
+    proto: Mutex<Option<(String, Arc<Document>)>>,
+}
+
+const PROTO: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 impl Documents {
     fn current(&self, registry: &Registry) -> Arc<OpenApi> {
         let table = registry.resources();
-        let mut known = self.0.lock();
+        let mut known = self.json.lock();
         if let Some((of, documents)) = known.as_ref()
             && Arc::ptr_eq(of, &table)
         {
@@ -33,6 +39,23 @@ impl Documents {
         let documents = Arc::new(documents);
         *known = Some((table, documents.clone()));
         documents
+    }
+
+    async fn proto(&self, documents: Arc<OpenApi>) -> Result<Arc<Document>, Status> {
+        let json = blocking(move || documents.v2()).await?;
+        if let Some((hash, known)) = self.proto.lock().as_ref()
+            && *hash == json.hash
+        {
+            return Ok(known.clone());
+        }
+        let of = json.hash.clone();
+        let document = blocking(move || -> Result<Document, serde_json::Error> {
+            let bytes = super::openapi_proto::encode(&serde_json::from_slice(&json.json())?);
+            Ok(Document { hash: format!("{}P", json.hash), gzip: crate::http::gzip(&bytes) })
+        });
+        let document = Arc::new(document.await?.map_err(Status::internal)?);
+        *self.proto.lock() = Some((of, document.clone()));
+        Ok(document)
     }
 
     /// Answers one request below `/openapi`.
@@ -47,6 +70,12 @@ impl Documents {
         let headers = headers.clone();
         match path {
             ["v2"] => {
+                if takes_proto(&headers) {
+                    let document = self.proto(documents).await?;
+                    let mut response = serve(&document, &headers, false);
+                    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROTO));
+                    return Ok(response);
+                }
                 if !takes_json(&headers) {
                     return Err(Status::new(
                         406,
@@ -78,6 +107,13 @@ impl Documents {
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
     tokio::task::spawn_blocking(work).await.map_err(Status::internal)
+}
+
+/// Whether protobuf is what the client wants first.
+fn takes_proto(headers: &HeaderMap) -> bool {
+    let value = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    // Older clients write an at sign before the version.
+    value.split([',', ';']).next().unwrap_or_default().trim().replace('@', ".") == PROTO
 }
 
 fn takes_json(headers: &HeaderMap) -> bool {

@@ -42,15 +42,20 @@ impl Gzip {
     }
 }
 
+/// Compresses a whole document.
+pub(crate) fn gzip(bytes: &[u8]) -> Bytes {
+    let mut gzip = Gzip::new();
+    let mut out = gzip.push(bytes).to_vec();
+    out.extend_from_slice(&gzip.finish());
+    out.into()
+}
+
 /// Compresses a whole body if that is worth it; says whether it did.
 pub(super) fn whole(bytes: Vec<u8>, accepted: bool) -> (Bytes, bool) {
     if !accepted || bytes.len() < THRESHOLD {
         return (bytes.into(), false);
     }
-    let mut gzip = Gzip::new();
-    let mut out = gzip.push(&bytes).to_vec();
-    out.extend_from_slice(&gzip.finish());
-    (out.into(), true)
+    (gzip(&bytes), true)
 }
 
 /// Says in the headers that the body is compressed.

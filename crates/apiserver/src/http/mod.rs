@@ -14,6 +14,7 @@ mod respond;
 mod table;
 mod watch;
 
+pub(crate) use compress::gzip;
 pub(crate) use filters::Front;
 pub(crate) use metrics::Metrics;
 pub(crate) use negotiate::Accept;

@@ -3,7 +3,7 @@
 
 use super::update::Current;
 use super::{Caller, Registry};
-use api::schema::BuiltIn;
+use api::schema::{BuiltIn, Structural};
 use api::transport::WriteOptions;
 use api::{Object, ResourceDef};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
@@ -79,7 +79,7 @@ impl Registry {
         options: &WriteOptions,
     ) -> Result<(), Status> {
         let how = self.circumstances(def, options.field_manager.as_deref(), &caller.manager, "");
-        track(def, object, None, &how)
+        self.track(def, object, None, &how)
     }
 
     /// Records the fields that an update changes.
@@ -93,7 +93,7 @@ impl Registry {
         options: &WriteOptions,
     ) -> Result<(), Status> {
         let how = self.circumstances(def, options.field_manager.as_deref(), &caller.manager, subresource);
-        track(def, new, Some(old), &how)
+        self.track(def, new, Some(old), &how)
     }
 
     /// The object that results from applying `config` on the current one; not defaulted yet.
@@ -108,29 +108,40 @@ impl Registry {
         let how = self.circumstances(def, options.field_manager.as_deref(), "", subresource);
         let live = current.map(|current| tree(current.object.as_ref())).transpose()?;
         let (live, force) = (live.as_ref(), options.force);
-        match BuiltIn.root(&def.gvk) {
-            Some(ty) => apply::apply(&BuiltIn, ty, live, config, &how.write(), force),
+        if let Some(ty) = BuiltIn.root(&def.gvk) {
+            return apply::apply(&BuiltIn, ty, live, config, &how.write(), force);
+        }
+        match self.customs().schema(&def.gvk) {
+            Some(schema) => {
+                let schema = Structural(&schema);
+                apply::apply(&schema, schema.root(), live, config, &how.write(), force)
+            }
             None => apply::apply(&Deduced, (), live, config, &how.write(), force),
         }
     }
-}
 
-fn track(
-    def: &ResourceDef,
-    new: &mut dyn Object,
-    old: Option<&dyn Object>,
-    how: &Circumstances,
-) -> Result<(), Status> {
-    let live = old.map(tree).transpose()?;
-    let mut value = tree(new)?;
-    match BuiltIn.root(&def.gvk) {
-        Some(ty) => apply::update(&BuiltIn, ty, live.as_ref(), &mut value, &how.write()),
-        None => apply::update(&Deduced, (), live.as_ref(), &mut value, &how.write()),
+    fn track(
+        &self,
+        def: &ResourceDef,
+        new: &mut dyn Object,
+        old: Option<&dyn Object>,
+        how: &Circumstances,
+    ) -> Result<(), Status> {
+        let live = old.map(tree).transpose()?;
+        let (live, mut value) = (live.as_ref(), tree(new)?);
+        match (BuiltIn.root(&def.gvk), self.customs().schema(&def.gvk)) {
+            (Some(ty), _) => apply::update(&BuiltIn, ty, live, &mut value, &how.write()),
+            (None, Some(schema)) => {
+                let schema = Structural(&schema);
+                apply::update(&schema, schema.root(), live, &mut value, &how.write());
+            }
+            (None, None) => apply::update(&Deduced, (), live, &mut value, &how.write()),
+        }
+        let entries = value.get_mut("metadata").and_then(|metadata| metadata.get_mut("managedFields"));
+        let entries = entries.map(Value::take).filter(|entries| !entries.is_null());
+        let entries: Option<Vec<ManagedFieldsEntry>> =
+            entries.map(serde_json::from_value).transpose().map_err(Status::internal)?;
+        new.meta_mut().managed_fields = entries;
+        Ok(())
     }
-    let entries = value.get_mut("metadata").and_then(|metadata| metadata.get_mut("managedFields"));
-    let entries = entries.map(Value::take).filter(|entries| !entries.is_null());
-    let entries: Option<Vec<ManagedFieldsEntry>> =
-        entries.map(serde_json::from_value).transpose().map_err(Status::internal)?;
-    new.meta_mut().managed_fields = entries;
-    Ok(())
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
 pub mod manifests;
+pub mod people;
 
 use api::transport::{Target, WriteOptions};
 use apiserver::{ApiServer, Config, Listen};
