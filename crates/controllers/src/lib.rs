@@ -7,6 +7,7 @@
 mod common;
 mod config;
 mod context;
+mod cron_job;
 mod daemon_set;
 mod deployment;
 mod endpoint_slice;
@@ -23,6 +24,7 @@ mod service_account;
 mod stateful_set;
 mod table;
 mod taint_eviction;
+mod ttl_after_finished;
 
 pub use config::{Config, Error};
 pub use context::Context;

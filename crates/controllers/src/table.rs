@@ -44,6 +44,8 @@ pub const TABLE: &[Descriptor] = &[
     row!("daemonset-controller", "daemonset-controller", crate::daemon_set::run),
     row!("statefulset-controller", "statefulset-controller", crate::stateful_set::run),
     row!("job-controller", "job-controller", crate::job::run),
+    row!("cronjob-controller", "cronjob-controller", crate::cron_job::run),
+    row!("ttl-after-finished-controller", "ttl-after-finished-controller", crate::ttl_after_finished::run),
     row!("deployment-controller", "deployment-controller", crate::deployment::run),
     row!("garbage-collector-controller", "garbage-collector-controller", crate::garbage_collector::run),
     row!("node-ipam-controller", "cidrAllocator", crate::node_ipam::run),

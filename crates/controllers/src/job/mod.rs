@@ -137,6 +137,9 @@ impl Worker {
         if turned("Complete") {
             recorder.event(job, EventType::Normal, "Completed", "Job completed");
         }
+        if turned("Suspended") {
+            recorder.event(job, EventType::Normal, "Suspended", "Job suspended");
+        }
         if turned("Failed")
             && let Some(condition) = conditions::find(&next.conditions, "Failed")
         {
