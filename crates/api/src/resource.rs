@@ -197,6 +197,12 @@ pub trait Strategy: Send + Sync {
     fn warnings(&self, object: &dyn Object, old: Option<&dyn Object>) -> Vec<String>;
     /// See [`Rules::cells`].
     fn cells(&self, object: &dyn Object, now: Timestamp) -> Vec<Value>;
+    /// The fields of `value` that the kind does not have, as `unknown field "spec.foo"`; `None` where the schema
+    /// table knows them.
+    fn unknown_fields(&self, value: &Value) -> Option<Vec<String>> {
+        let _ = value;
+        None
+    }
 }
 
 /// [`Strategy`] over a kind's [`Rules`].

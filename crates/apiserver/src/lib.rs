@@ -11,6 +11,7 @@ mod bootstrap;
 pub mod cache;
 pub mod config;
 pub mod contract;
+pub mod crd;
 mod discovery;
 mod http;
 mod local;

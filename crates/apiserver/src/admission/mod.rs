@@ -23,6 +23,7 @@ mod volume_claim_resize;
 
 use crate::authz::rbac::escalation::EscalationCheck;
 use crate::contract::{Admission, AdmissionRequest, Context};
+use crate::crd::CleanupFinalizer;
 use api::k8s_openapi::api::core::v1::Pod;
 use api::{Kind, StoredObject};
 use machinery::{GroupResource, Status};
@@ -88,7 +89,7 @@ const MISSING: &[&str] = &[
     "ValidatingAdmissionWebhook",
 ];
 
-/// The configured plugins in order, the check of RBAC escalation first.
+/// The configured plugins in order, what upstream's registries do themselves first.
 ///
 /// Fails when the configuration names a plugin that is not known.
 pub fn chain(context: &Context) -> Result<Vec<Arc<dyn Admission>>, Status> {
@@ -105,7 +106,8 @@ pub fn chain(context: &Context) -> Result<Vec<Arc<dyn Admission>>, Status> {
             return Err(Status::not_supported(format!("the admission plugin {name}")));
         }
     }
-    let mut chain: Vec<Arc<dyn Admission>> = vec![Arc::new(EscalationCheck(context.clone()))];
+    let mut chain: Vec<Arc<dyn Admission>> =
+        vec![Arc::new(EscalationCheck(context.clone())), Arc::new(CleanupFinalizer)];
     let wanted = |row: &&Row| {
         let listed = |list: &[String]| list.iter().any(|name| name == row.name);
         (row.default || listed(enable)) && !listed(disable)

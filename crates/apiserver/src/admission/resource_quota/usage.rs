@@ -216,7 +216,7 @@ mod tests {
             [
                 "count/pods=1",
                 "cpu=3010m",
-                "limits.cpu=2",
+                "limits.cpu=2010m",
                 "memory=1Gi",
                 "pods=1",
                 "requests.cpu=3010m",
