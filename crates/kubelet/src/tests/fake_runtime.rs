@@ -43,6 +43,7 @@ struct State {
     bad_images: HashMap<String, String>,
     pulled: Vec<String>,
     exec_code: i32,
+    streaming: String,
 }
 
 #[derive(Clone)]
@@ -97,6 +98,11 @@ impl FakeRuntime {
     /// Exit code of commands run in containers.
     pub(super) fn set_exec(&self, code: i32) {
         self.state.lock().exec_code = code;
+    }
+
+    /// URL of the streaming server.
+    pub(super) fn set_streaming(&self, url: &str) {
+        self.state.lock().streaming = url.to_owned();
     }
 
     /// The configuration of the newest container called `name`.
@@ -191,7 +197,6 @@ service! { RuntimeService;
         update_container_resources(UpdateContainerResourcesRequest) -> UpdateContainerResourcesResponse,
         reopen_container_log(ReopenContainerLogRequest) -> ReopenContainerLogResponse,
         checkpoint_container(CheckpointContainerRequest) -> CheckpointContainerResponse,
-        exec(ExecRequest) -> ExecResponse,
         attach(AttachRequest) -> AttachResponse,
         port_forward(PortForwardRequest) -> PortForwardResponse,
         container_stats(ContainerStatsRequest) -> ContainerStatsResponse,
@@ -424,6 +429,11 @@ service! { RuntimeService;
         self.call(format!("exec {}", request.cmd.join(" ")));
         let exit_code = self.state.lock().exec_code;
         Ok(Response::new(v1::ExecSyncResponse { stdout: b"said".to_vec(), stderr: vec![], exit_code }))
+    }
+
+    async fn exec(&self, request: Request<v1::ExecRequest>) -> Answer<v1::ExecResponse> {
+        self.call(format!("exec {}", request.into_inner().cmd.join(" ")));
+        Ok(Response::new(v1::ExecResponse { url: self.state.lock().streaming.clone() }))
     }
 
     type GetContainerEventsStream = BoxStream<'static, Result<v1::ContainerEventResponse, Status>>;

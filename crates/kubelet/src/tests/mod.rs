@@ -4,6 +4,7 @@
 mod fake_runtime;
 mod lifecycle;
 mod restart;
+mod server;
 mod storage;
 
 use crate::{Config, Eviction, run};
