@@ -24,8 +24,10 @@ async fn strangers_see_only_health_and_version() {
         "pods is forbidden: User \"system:anonymous\" cannot list resource \"pods\" in API group \"\" in the namespace \
          \"default\""
     );
-    assert_eq!(server.get("/metrics").await.expect(403)["message"],
-        "forbidden: User \"system:anonymous\" cannot get path \"/metrics\"");
+    assert_eq!(
+        server.get("/metrics").await.expect(403)["message"],
+        "forbidden: User \"system:anonymous\" cannot get path \"/metrics\""
+    );
     let bad = server.by("wrong", "GET", PODS, &Value::Null).await.expect(401);
     assert_eq!(bad["message"], "Unauthorized");
     server.stop().await;
@@ -74,10 +76,12 @@ async fn a_bound_token_lives_as_long_as_its_pod() {
     let server = server().await;
     let made = server.root("POST", PODS, pod("p")).await;
     let uid = &made["metadata"]["uid"];
-    let ask = |spec: Value| json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec});
+    let ask =
+        |spec: Value| json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec});
     let path = "/api/v1/namespaces/default/serviceaccounts/default/token";
     let bound = json!({"kind": "Pod", "apiVersion": "v1", "name": "p", "uid": uid});
-    let issued = server.root("POST", path, ask(json!({"expirationSeconds": 3607, "boundObjectRef": bound}))).await;
+    let issued =
+        server.root("POST", path, ask(json!({"expirationSeconds": 3607, "boundObjectRef": bound}))).await;
     let token = issued["status"]["token"].as_str().unwrap().to_owned();
 
     let me = server.by(&token, "POST", WHOAMI, &whoami()).await.expect(201);
@@ -105,7 +109,8 @@ async fn a_bound_token_lives_as_long_as_its_pod() {
     server.by("root", "POST", path, &ask(json!({"boundObjectRef": wrong}))).await.expect(409);
 
     server.root("DELETE", &format!("{PODS}/p?gracePeriodSeconds=0"), Value::Null).await;
-    support::people::until(401, || server.by(&token, "POST", WHOAMI, &whoami())).await;
+    let body = whoami();
+    support::people::until(401, || server.by(&token, "POST", WHOAMI, &body)).await;
     server.stop().await;
 }
 
@@ -131,8 +136,8 @@ async fn bootstrap_tokens_identify_new_nodes() {
         "token-secret": "0123456789abcdef", "usage-bootstrap-authentication": "true",
         "auth-extra-groups": "system:bootstrappers:x"}});
     server.root("POST", "/api/v1/namespaces/kube-system/secrets", secret).await;
-    let ask = || server.by("abcdef.0123456789abcdef", "POST", WHOAMI, &WHO);
-    static WHO: std::sync::LazyLock<Value> = std::sync::LazyLock::new(whoami);
+    let body = whoami();
+    let ask = || server.by("abcdef.0123456789abcdef", "POST", WHOAMI, &body);
     let me = support::people::until(201, ask).await.json();
     assert_eq!(me["status"]["userInfo"]["username"], "system:bootstrap:abcdef");
     server.by("abcdef.0123456789abcdee", "POST", WHOAMI, &whoami()).await.expect(401);

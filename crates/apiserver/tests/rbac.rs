@@ -52,14 +52,21 @@ async fn a_binding_opens_exactly_what_its_role_says() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_grants_what_they_do_not_hold() {
     let server = server().await;
-    let rules = json!([rule(json!(["*"]), json!(["rbac.authorization.k8s.io"]), json!(["roles", "rolebindings"])),
-        rule(json!(["get"]), json!([""]), json!(["pods"]))]);
+    let rules = json!([
+        rule(json!(["*"]), json!(["rbac.authorization.k8s.io"]), json!(["roles", "rolebindings"])),
+        rule(json!(["get"]), json!([""]), json!(["pods"]))
+    ]);
     let roles = format!("{RBAC}/namespaces/default/roles");
     server.root("POST", &roles, role("manager", rules)).await;
     // The wildcard includes the verbs "bind" and "escalate"; take it back to what managers usually get.
     let rules = json!([
-        rule(json!(["create", "update", "get"]), json!(["rbac.authorization.k8s.io"]), json!(["roles", "rolebindings"])),
-        rule(json!(["get"]), json!([""]), json!(["pods"]))]);
+        rule(
+            json!(["create", "update", "get"]),
+            json!(["rbac.authorization.k8s.io"]),
+            json!(["roles", "rolebindings"])
+        ),
+        rule(json!(["get"]), json!([""]), json!(["pods"]))
+    ]);
     server.root("PUT", &format!("{roles}/manager"), role("manager", rules)).await;
     bind(&server, binding("m", "Role", "manager", "alice")).await;
     let held = role("held", json!([rule(json!(["get"]), json!([""]), json!(["pods"]))]));
@@ -74,7 +81,8 @@ async fn nobody_grants_what_they_do_not_hold() {
          {APIGroups:[\"\"], Resources:[\"secrets\"], Verbs:[\"list\"]}"
     );
     let path = format!("{RBAC}/namespaces/default/rolebindings");
-    let refused = server.by("alice", "POST", &path, &binding("x", "ClusterRole", "cluster-admin", "alice")).await;
+    let refused =
+        server.by("alice", "POST", &path, &binding("x", "ClusterRole", "cluster-admin", "alice")).await;
     assert_eq!(refused.code, 403, "{}", refused.text());
     server.by("alice", "POST", &path, &binding("y", "Role", "held", "bob")).await.expect(201);
     server.stop().await;
@@ -84,9 +92,14 @@ async fn nobody_grants_what_they_do_not_hold() {
 async fn defaults_are_there_and_repaired() {
     let server = server().await;
     let all = server.root("GET", &format!("{RBAC}/clusterroles"), Value::Null).await;
-    let names: Vec<&str> =
-        all["items"].as_array().unwrap().iter().filter_map(|role| role["metadata"]["name"].as_str()).collect();
-    for name in ["cluster-admin", "admin", "edit", "view", "system:node", "system:controller:job-controller"] {
+    let names: Vec<&str> = all["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|role| role["metadata"]["name"].as_str())
+        .collect();
+    for name in ["cluster-admin", "admin", "edit", "view", "system:node", "system:controller:job-controller"]
+    {
         assert!(names.contains(&name), "{name}");
     }
     let path = format!("{RBAC}/clusterroles/system:discovery");
@@ -140,7 +153,10 @@ async fn nodes_read_what_their_pods_need_and_write_what_is_theirs() {
     let path = format!("{DEFAULT}/secrets/s");
     let refused = server.by("n1", "GET", &path, &Value::Null).await.expect(403);
     assert!(
-        refused["message"].as_str().unwrap().ends_with("no relationship found between node 'n1' and this object"),
+        refused["message"]
+            .as_str()
+            .unwrap()
+            .ends_with("no relationship found between node 'n1' and this object"),
         "{refused}"
     );
     let mut wants = pod("p");
@@ -152,7 +168,10 @@ async fn nodes_read_what_their_pods_need_and_write_what_is_theirs() {
     server.by("n1", "GET", &format!("{DEFAULT}/secrets"), &Value::Null).await.expect(403);
     server.by("n1", "GET", "/api/v1/pods", &Value::Null).await.expect(403);
     let mine = "/api/v1/pods?fieldSelector=spec.nodeName%3Dn1";
-    assert_eq!(server.by("n1", "GET", mine, &Value::Null).await.expect(200)["items"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        server.by("n1", "GET", mine, &Value::Null).await.expect(200)["items"].as_array().unwrap().len(),
+        1
+    );
     server.by("n2", "GET", mine, &Value::Null).await.expect(403);
     let status = json!({"status": {"phase": "Running"}});
     server.by("n1", "PATCH", &format!("{DEFAULT}/pods/p/status"), &status).await.expect(200);
