@@ -5,6 +5,7 @@
 
 pub mod amounts;
 pub mod conditions;
+pub mod diff;
 pub mod int_or_percent;
 pub mod json;
 pub mod names;

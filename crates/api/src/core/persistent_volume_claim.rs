@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 crate::kind!(PersistentVolumeClaim);
 
+const IMMUTABLE: &str = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
 const BETA_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
 
 impl Rules for PersistentVolumeClaim {
@@ -152,10 +153,9 @@ fn validate_change(claim: &PersistentVolumeClaim, old: &PersistentVolumeClaim, e
         }
     }
     if munged != *was {
-        errors.forbidden(
-            path,
-            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims",
-        );
+        let munged = PersistentVolumeClaim { spec: Some(munged), ..old.clone() };
+        let diff = crate::common::diff::specs("core.PersistentVolumeClaimSpec", old, &munged);
+        errors.forbidden(path, format!("{IMMUTABLE}\n{diff}"));
     }
 }
 

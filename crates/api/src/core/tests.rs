@@ -87,7 +87,8 @@ fn claims_and_volumes() {
         claim("2Gi"),
         &[
             "spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName \
-           for bound claims",
+           for bound claims\n  core.PersistentVolumeClaimSpec{\n- \tresources.requests.storage: \"1Gi\",\n\
+           + \tresources.requests.storage: \"2Gi\",\n  }\n",
         ],
     );
     let volume = json!({"spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce", "ReadOnlyMany"],

@@ -76,17 +76,16 @@ fn validate_common(meta: &ObjectMeta, path: &FieldPath, errors: &mut FieldErrors
     validate_finalizers(items(&meta.finalizers), &path.child("finalizers"), errors);
 }
 
+/// What is said about a finalizer without a domain. Custom resources and their definitions may have those.
+pub const UNQUALIFIED_FINALIZER: &str = "name is neither a standard finalizer name nor is it fully qualified";
+
 /// Checks a list of finalizers.
 pub fn validate_finalizers(finalizers: &[String], path: &FieldPath, errors: &mut FieldErrors) {
     const STANDARD: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
     for name in finalizers {
         names::report(path.clone(), name, names::qualified_name(name), errors);
         if !name.contains('/') && !STANDARD.contains(&name.as_str()) {
-            errors.invalid(
-                path.clone(),
-                name,
-                "name is neither a standard finalizer name nor is it fully qualified",
-            );
+            errors.invalid(path.clone(), name, UNQUALIFIED_FINALIZER);
         }
     }
     let has = |name: &str| finalizers.iter().any(|f| f == name);

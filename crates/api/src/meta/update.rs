@@ -59,9 +59,11 @@ pub fn validate_update(meta: &ObjectMeta, old: &ObjectMeta, errors: &mut FieldEr
             );
         }
     }
-    for (field, new, old) in
-        [("name", &meta.name, &old.name), ("namespace", &meta.namespace, &old.namespace), ("uid", &meta.uid, &old.uid)]
-    {
+    for (field, new, old) in [
+        ("name", &meta.name, &old.name),
+        ("namespace", &meta.namespace, &old.namespace),
+        ("uid", &meta.uid, &old.uid),
+    ] {
         errors.immutable(path.child(field), &text(new), &text(old), text(new));
     }
     let times = [

@@ -1,6 +1,5 @@
 //! What an update of a pod may change: images, deadlines, added tolerations, removed gates.
 
-use crate::Object;
 use crate::common::{items, names};
 use k8s_openapi::api::core::v1::*;
 use machinery::{FieldErrors, FieldPath};
@@ -108,40 +107,9 @@ fn gates(new: &[PodSchedulingGate], was: &[PodSchedulingGate], path: &FieldPath,
     }
 }
 
-/// What differs between two pods' specs, one line per removed and added value.
+/// What differs between two pods' specs.
 pub(super) fn spec_diff(old: &Pod, new: &Pod) -> String {
-    let spec = |pod: &Pod| -> Value {
-        let pod: Value = serde_json::from_slice(&pod.to_json()).unwrap_or_default();
-        pod.get("spec").cloned().unwrap_or_default()
-    };
-    let mut lines = vec!["  core.PodSpec{".to_owned()];
-    diff("", &spec(old), &spec(new), &mut lines);
-    lines.push("  }\n".to_owned());
-    lines.join("\n")
-}
-
-fn diff(path: &str, old: &Value, new: &Value, lines: &mut Vec<String>) {
-    match (old, new) {
-        (old, new) if old == new => {}
-        (Value::Object(before), Value::Object(after)) => {
-            let added = after.keys().filter(|key| !before.contains_key(*key));
-            for key in before.keys().chain(added) {
-                let at = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                let get = |map: &serde_json::Map<String, Value>| map.get(key).cloned().unwrap_or_default();
-                diff(&at, &get(before), &get(after), lines);
-            }
-        }
-        (Value::Array(before), Value::Array(after)) => {
-            for at in 0..before.len().max(after.len()) {
-                let get = |list: &[Value]| list.get(at).cloned().unwrap_or_default();
-                diff(&format!("{path}[{at}]"), &get(before), &get(after), lines);
-            }
-        }
-        (old, new) => {
-            lines.push(format!("- \t{path}: {old},"));
-            lines.push(format!("+ \t{path}: {new},"));
-        }
-    }
+    crate::common::diff::specs("core.PodSpec", old, new)
 }
 
 /// Reports what an agent may not report: a restarted container that must not restart, an IP that is none.

@@ -40,7 +40,7 @@ impl Rules for Service {
 
     fn prepare_create(&mut self) {
         self.status = Some(empty_status());
-        drop_foreign_fields(self.spec.get_or_insert_default(), None);
+        default_families(self.spec.get_or_insert_default());
     }
 
     fn prepare_update(&mut self, old: &Self) {
@@ -48,8 +48,9 @@ impl Rules for Service {
         let spec = self.spec.get_or_insert_default();
         if let Some(was) = &old.spec {
             keep_allocated(spec, was);
-            drop_foreign_fields(spec, Some(was));
+            drop_foreign_fields(spec, was);
         }
+        default_families(spec);
     }
 
     fn prepare_status_update(&mut self, old: &Self) {
@@ -193,8 +194,7 @@ pub fn needs_health_check(spec: &ServiceSpec) -> bool {
 }
 
 /// Clears what belongs to the service's former type and was not changed by this update.
-fn drop_foreign_fields(spec: &mut ServiceSpec, was: Option<&ServiceSpec>) {
-    let Some(was) = was else { return };
+fn drop_foreign_fields(spec: &mut ServiceSpec, was: &ServiceSpec) {
     let kind = text(&spec.type_).to_owned();
     if kind == text(&was.type_) {
         return;

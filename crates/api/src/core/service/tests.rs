@@ -10,6 +10,8 @@ fn defaults_follow_the_type() {
     assert_eq!(spec.external_traffic_policy.as_deref(), Some("Cluster"));
     assert_eq!(spec.internal_traffic_policy.as_deref(), Some("Cluster"));
     assert_eq!(spec.allocate_load_balancer_node_ports, Some(true));
+    assert_eq!(spec.ip_family_policy.as_deref(), Some("SingleStack"));
+    assert_eq!(spec.ip_families.unwrap(), ["IPv4"]);
     let service: Service = created(json!({"spec": {"type": "ExternalName", "externalName": "a.b"}}));
     assert_eq!(service.spec.unwrap().internal_traffic_policy, None);
 }
