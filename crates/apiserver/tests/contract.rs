@@ -84,15 +84,17 @@ async fn run(api: &dyn Transport, def: &Arc<ResourceDef>) -> Result<(), String> 
     }
     let delete = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
     if let Deleted::Pending(object) = api.delete(&one, &delete).await.map_err(say("delete"))? {
-        // Protected by finalizers until a controller looks.
-        let mut freed: Value = serde_json::from_slice(&object.to_json()).map_err(|e| e.to_string())?;
-        freed["metadata"]["finalizers"] = Value::Null;
-        if def.gvk.kind == "Namespace" {
+        // Protected by finalizers until a controller looks; the server's own may be faster than this.
+        let freed = if def.gvk.kind == "Namespace" {
+            let mut freed: Value = serde_json::from_slice(&object.to_json()).map_err(|e| e.to_string())?;
             freed["spec"]["finalizers"] = json!([]);
-            let finalize = one.clone().sub("finalize");
-            let _ = api.update(&finalize, bytes(&freed), &write).await;
+            api.update(&one.clone().sub("finalize"), bytes(&freed), &write).await
         } else {
-            api.update(&one, bytes(&freed), &write).await.map_err(say("free"))?;
+            api.patch(&one, Patch::Merge(bytes(&json!({"metadata": {"finalizers": null}}))), &write).await
+        };
+        match freed {
+            Err(status) if !status.is_not_found() => return Err(say("free")(status)),
+            _ => {}
         }
     }
     let mut seen: Vec<&str> = Vec::new();

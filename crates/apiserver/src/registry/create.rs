@@ -114,6 +114,7 @@ impl Registry {
         let mut errors = FieldErrors::new();
         meta::validate_create(object.meta(), def.namespaced, policy::name_check(def), &mut errors);
         errors.extend(def.strategy.validate_create(object.as_ref()));
+        policy::forgive(def, &mut errors);
         if !errors.is_empty() {
             let name = object.meta().name.clone().unwrap_or_default();
             return Err(Status::invalid(&def.gvk.group_kind(), &name, &errors));

@@ -7,6 +7,7 @@ use crate::contract::{AdmissionRequest, Operation, UpdateRules};
 use crate::storage;
 use api::transport::WriteOptions;
 use api::{Object, ResourceDef, StoredObject, meta};
+use machinery::field::BadValue;
 use machinery::gvk::Name;
 use machinery::{FieldErrors, FieldPath, Status};
 use serde_json::{Value, json};
@@ -14,6 +15,15 @@ use std::sync::Arc;
 
 /// Attempts of a write that names no resource version and loses races.
 const ATTEMPTS: usize = 30;
+
+/// The missing version as messages have always shown it.
+struct ZeroVersion;
+
+impl BadValue for ZeroVersion {
+    fn print(&self) -> String {
+        "0x0".to_owned()
+    }
+}
 
 /// What a write left.
 #[derive(Clone, Debug)]
@@ -161,7 +171,7 @@ impl Registry {
             "" | "0" if !update.unconditional => {
                 let mut errors = FieldErrors::new();
                 let field = FieldPath::new("metadata").child("resourceVersion");
-                errors.invalid(field, 0, "must be specified for an update");
+                errors.invalid(field, ZeroVersion, "must be specified for an update");
                 Err(Status::invalid(&def.gvk.group_kind(), name, &errors))
             }
             version if version.parse() == Ok(before.stored.revision()) => Ok(true),
@@ -306,6 +316,7 @@ fn validate(update: &Update<'_>, new: &mut dyn Object, old: &dyn Object) -> Resu
         Scope::Status => strategy.validate_status_update(new, old),
         Scope::Rules(rules) => rules.validate(new, old),
     });
+    policy::forgive(update.def, &mut errors);
     if errors.is_empty() {
         return Ok(());
     }
