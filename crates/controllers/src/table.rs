@@ -52,5 +52,23 @@ pub const TABLE: &[Descriptor] = &[
     row!("node-lifecycle-controller", "node-controller", crate::node_lifecycle::run),
     row!("taint-eviction-controller", "taint-eviction-controller", crate::taint_eviction::run),
     row!("pod-garbage-collector-controller", "pod-garbage-collector", crate::pod_gc::run),
+    row!("disruption-controller", "controllermanager", crate::disruption::run),
+    row!("persistentvolume-binder-controller", "persistentvolume-controller", crate::volume_binder::run),
+    row!("local-path-provisioner", "windlass.io/local-path", crate::local_path::run),
+    row!(
+        "persistentvolumeclaim-protection-controller",
+        "pvc-protection-controller",
+        crate::volume_protection::run_claims
+    ),
+    row!(
+        "persistentvolume-protection-controller",
+        "pv-protection-controller",
+        crate::volume_protection::run_volumes
+    ),
+    row!(
+        "clusterrole-aggregation-controller",
+        "clusterrole-aggregation-controller",
+        crate::role_aggregation::run
+    ),
     row!("namespace-controller", "namespace-controller", crate::namespace::run),
 ];
