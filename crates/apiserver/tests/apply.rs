@@ -1,5 +1,7 @@
 //! Patches and server-side apply over HTTP, and as the stock kubectl uses them.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
 mod support;
 
 use serde_json::{Value, json};
