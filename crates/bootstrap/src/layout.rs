@@ -81,6 +81,16 @@ impl NodeLayout {
         self.root.join("runtime")
     }
 
+    /// Sockets and namespaces of pods; a short path, because sockets' paths may have 107 bytes.
+    pub fn sandboxes(&self) -> PathBuf {
+        self.root.join("run")
+    }
+
+    /// Authorities of registries, a directory for each.
+    pub fn registry_certificates(&self) -> PathBuf {
+        self.root.join("certs.d")
+    }
+
     /// State of the kubelet.
     pub fn kubelet(&self) -> PathBuf {
         self.root.join("kubelet")

@@ -3,11 +3,22 @@
 //!
 //! Deliberately absent: what the components do. This crate starts them and tells the user how they fare.
 
+pub mod agent;
+mod control_plane;
+mod doors;
+pub mod down;
 pub mod files;
 pub mod kubeconfig;
 pub mod layout;
+pub mod manifests;
+mod network;
+mod node;
 pub mod options;
 pub mod pki;
+mod pod_network;
 pub mod preflight;
 pub mod progress;
+mod readiness;
+pub mod status;
 pub mod topology;
+pub mod up;

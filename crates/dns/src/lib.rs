@@ -10,3 +10,18 @@ mod server;
 pub mod zone;
 
 pub use server::{Config, Error, run};
+
+use hickory_proto::op::Query;
+use hickory_proto::rr::{Name, RecordType};
+
+/// A fully qualified name; `None` when the text is none.
+pub fn name(text: &str) -> Option<Name> {
+    let mut name = Name::from_utf8(text).ok()?;
+    name.set_fqdn(true);
+    Some(name)
+}
+
+/// The question for a name's IPv4 addresses.
+pub fn address_query(name: &Name) -> Query {
+    Query::query(name.clone(), RecordType::A)
+}

@@ -1,7 +1,7 @@
 //! The API in this process: [`Transport`] over the registry, without sockets or copies.
 
 use crate::contract::{Attributes, ObjectCall, UserInfo};
-use crate::registry::{Caller, Registry, ScaleBody};
+use crate::registry::{At, Caller, Registry, ScaleBody};
 use crate::{authz, contract::Context};
 use api::transport::{
     DeleteOptions, Deleted, ListOptions, ObjectList, Patch, Target, Transport, WatchStream, WriteOptions,
@@ -39,6 +39,16 @@ impl Local {
 
     /// The resource, if the caller may do `verb` with it.
     async fn allow(&self, target: &Target, verb: &'static str) -> Result<Arc<ResourceDef>, Status> {
+        self.allow_selected(target, verb, &ListOptions::default()).await
+    }
+
+    /// The resource, if the caller may do `verb` with what the selectors choose of it.
+    async fn allow_selected(
+        &self,
+        target: &Target,
+        verb: &'static str,
+        options: &ListOptions,
+    ) -> Result<Arc<ResourceDef>, Status> {
         let def = self.registry.resource(&target.resource)?;
         if !self.trusted {
             let attributes = Attributes {
@@ -50,10 +60,10 @@ impl Local {
                 resource: target.resource.resource.clone(),
                 subresource: target.subresource.clone().unwrap_or_default(),
                 namespace: namespace_of(target).to_owned(),
-                name: target.name.clone().unwrap_or_default(),
+                name: target.name.clone().or_else(|| named_by(options)).unwrap_or_default(),
                 path: String::new(),
-                field_selector: None,
-                label_selector: None,
+                field_selector: options.field_selector.clone(),
+                label_selector: options.label_selector.clone(),
             };
             authz::check(self.context()?, &attributes).await?;
         }
@@ -120,6 +130,11 @@ fn storage_namespace<'a>(def: &ResourceDef, target: &'a Target) -> &'a str {
     if def.namespaced { namespace_of(target) } else { "" }
 }
 
+/// A list of one named object is authorized as access to that object.
+fn named_by(options: &ListOptions) -> Option<String> {
+    crate::request::selected_name(options.field_selector.as_deref()?).map(ToOwned::to_owned)
+}
+
 fn name_of(target: &Target) -> Result<&str, Status> {
     target
         .name
@@ -154,7 +169,7 @@ impl Transport for Local {
     }
 
     async fn list(&self, target: &Target, options: &ListOptions) -> Result<ObjectList, Status> {
-        let def = self.allow(target, "list").await?;
+        let def = self.allow_selected(target, "list", options).await?;
         let page = self.registry.list(&def, storage_namespace(&def, target), options).await?;
         Ok(ObjectList {
             revision: page.revision,
@@ -165,7 +180,7 @@ impl Transport for Local {
     }
 
     async fn watch(&self, target: &Target, options: &ListOptions) -> Result<WatchStream, Status> {
-        let def = self.allow(target, "watch").await?;
+        let def = self.allow_selected(target, "watch", options).await?;
         self.registry.watch_objects(&def, storage_namespace(&def, target), options).await
     }
 
@@ -214,7 +229,7 @@ impl Transport for Local {
             return Ok(object);
         }
         let written =
-            self.registry.update(&caller, &def, namespace, name, subresource, &body, options).await?;
+            self.registry.update(&caller, &def, At { namespace, name, subresource }, &body, options).await?;
         Ok(written.object)
     }
 
@@ -242,7 +257,7 @@ impl Transport for Local {
             return Ok(object);
         }
         let written =
-            self.registry.patch(&caller, &def, namespace, name, subresource, &patch, options).await?;
+            self.registry.patch(&caller, &def, At { namespace, name, subresource }, &patch, options).await?;
         Ok(written.object)
     }
 
@@ -258,7 +273,7 @@ impl Transport for Local {
         list: &ListOptions,
         options: &DeleteOptions,
     ) -> Result<Vec<Arc<StoredObject>>, Status> {
-        let def = self.allow(target, "deletecollection").await?;
+        let def = self.allow_selected(target, "deletecollection", list).await?;
         let caller = self.caller(&WriteOptions::default());
         let namespace = storage_namespace(&def, target);
         self.registry.delete_collection(&caller, &def, namespace, list, options).await

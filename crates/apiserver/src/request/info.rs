@@ -131,9 +131,9 @@ impl RequestInfo {
         // A list of one named object is authorized as access to that object.
         if matches!(self.verb.as_ref(), "list" | "watch" | "deletecollection")
             && let Some(selector) = self.query.get("fieldSelector")
-            && let Some(name) = selector.split(',').find_map(|term| term.strip_prefix("metadata.name="))
+            && let Some(name) = selected_name(selector)
         {
-            self.name = name.trim_start_matches('=').to_owned();
+            name.clone_into(&mut self.name);
         }
     }
 
@@ -170,6 +170,12 @@ fn method_verb(method: &http::Method) -> Name {
         "GET" | "HEAD" => "get".into(),
         other => other.to_lowercase().into(),
     }
+}
+
+/// The one object that a field selector chooses by name, if it does.
+pub fn selected_name(field_selector: &str) -> Option<&str> {
+    let name = field_selector.split(',').find_map(|term| term.strip_prefix("metadata.name="))?;
+    Some(name.trim_start_matches('='))
 }
 
 #[cfg(test)]

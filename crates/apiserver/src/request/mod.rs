@@ -5,7 +5,7 @@
 mod info;
 mod query;
 
-pub use info::RequestInfo;
+pub use info::{RequestInfo, selected_name};
 pub use query::Query;
 pub(crate) use query::decode;
 pub(crate) use query::parse_propagation;
