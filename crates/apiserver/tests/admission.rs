@@ -8,6 +8,7 @@ use support::Server;
 use support::people::{pod, server, until};
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
+const DRY: &str = "/api/v1/namespaces/default/pods?dryRun=All";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plain_pod_gets_its_token_tolerations_and_priority() {
@@ -88,7 +89,7 @@ async fn limit_ranges_default_and_bound() {
     server.root("POST", "/api/v1/namespaces/default/limitranges", range).await;
     let mut big = pod("big");
     big["spec"]["containers"][0]["resources"] = json!({"limits": {"cpu": "2"}});
-    let refused = until(403, || server.by("root", "POST", &format!("{PODS}?dryRun=All"), &big)).await.json();
+    let refused = until(403, || server.by("root", "POST", DRY, &big)).await.json();
     assert_eq!(
         refused["message"],
         "pods \"big\" is forbidden: maximum cpu usage per Container is 1, but limit is 2"
@@ -112,8 +113,8 @@ async fn a_quota_holds_under_concurrency() {
         "spec": {"hard": {"count/configmaps": "5", "limits.cpu": "1"}}});
     let quotas = "/api/v1/namespaces/default/resourcequotas";
     server.root("POST", quotas, quota).await;
-    let refused = until(403, || server.by("root", "POST", &format!("{PODS}?dryRun=All"), &POD)).await.json();
-    static POD: std::sync::LazyLock<Value> = std::sync::LazyLock::new(|| pod("p"));
+    let plain = pod("p");
+    let refused = until(403, || server.by("root", "POST", DRY, &plain)).await.json();
     assert_eq!(
         refused["message"],
         "pods \"p\" is forbidden: failed quota: q: must specify limits.cpu for: c"
