@@ -5,7 +5,7 @@ mod support;
 use api::transport::{
     DeleteOptions, Deleted, ListOptions, Patch, Target, Transport, WatchEvent, WriteOptions,
 };
-use api::{ResourceDef, ResourceTable, Verb};
+use api::{ResourceDef, ResourceTable, StoredObject, Verb};
 use apiserver::UserInfo;
 use futures::StreamExt;
 use serde_json::{Value, json};
@@ -21,6 +21,12 @@ fn object(def: &ResourceDef) -> Option<Value> {
     object["kind"] = json!(gvk.kind);
     object["metadata"] = json!({"name": manifests::name(&gvk.group, &gvk.kind)});
     Some(object)
+}
+
+fn settled(definition: &StoredObject) -> bool {
+    let value: Value = serde_json::from_slice(&definition.to_json()).unwrap_or_default();
+    let conditions = value.pointer("/status/conditions").and_then(Value::as_array);
+    conditions.is_some_and(|all| all.iter().any(|c| c["type"] == "Established" && c["status"] == "True"))
 }
 
 async fn run(api: &dyn Transport, def: &Arc<ResourceDef>) -> Result<(), String> {
@@ -40,7 +46,18 @@ async fn run(api: &dyn Transport, def: &Arc<ResourceDef>) -> Result<(), String> 
     let mut watch = api.watch(&all, &from).await.map_err(say("watch"))?;
 
     let bytes = |value: &Value| bytes::Bytes::from(value.to_string());
-    let made = api.create(&all, bytes(&body), &write).await.map_err(say("create"))?;
+    let mut made = api.create(&all, bytes(&body), &write).await.map_err(say("create"))?;
+    let mut seen: Vec<&str> = Vec::new();
+    // The server itself writes the status of a definition; from then on it is still.
+    while def.gvk.kind == "CustomResourceDefinition" && !settled(&made) {
+        match tokio::time::timeout(Duration::from_secs(10), watch.next()).await {
+            Ok(Some(Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)))) => {
+                seen.push(if seen.is_empty() { "ADDED" } else { "MODIFIED" });
+                made = object;
+            }
+            other => return Err(format!("{}: the watch answered {other:?}", def.gvr())),
+        }
+    }
     let again = api.create(&all, bytes(&body), &write).await;
     if !again.as_ref().is_err_and(machinery::Status::is_already_exists) {
         return Err(format!("{}: creating twice answered {again:?}", def.gvr()));
@@ -97,7 +114,6 @@ async fn run(api: &dyn Transport, def: &Arc<ResourceDef>) -> Result<(), String> 
             _ => {}
         }
     }
-    let mut seen: Vec<&str> = Vec::new();
     while seen.last() != Some(&"DELETED") {
         let next = tokio::time::timeout(Duration::from_secs(10), watch.next()).await;
         match next {

@@ -120,8 +120,7 @@ impl Feed {
     fn cache_of(&self, key: &Bytes) -> Option<Arc<Cacher>> {
         let caches = self.caches.read();
         let mut slashes = key.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at).skip(2);
-        let found = slashes.by_ref().take(2).find_map(|at| caches.get(&key[..=at]).cloned());
-        found
+        slashes.by_ref().take(2).find_map(|at| caches.get(&key[..=at]).cloned())
     }
 
     /// The cache of a key space, started if need be and ready.

@@ -5,7 +5,7 @@ use super::respond::Answer;
 use super::table::Include;
 use super::{body, compress, list, negotiate, pretty, watch};
 use crate::contract::{ConnectCall, ObjectCall, SubresourceHandler, VirtualResource};
-use crate::registry::{Caller, Registry, ScaleBody, Written};
+use crate::registry::{At, Caller, Registry, ScaleBody, Written};
 use crate::request::RequestInfo;
 use api::transport::{DeleteOptions, Deleted, Propagation};
 use api::{ResourceDef, StoredObject, Verb};
@@ -203,7 +203,7 @@ impl Call<'_> {
         let (caller, namespace, name) = (self.caller, self.namespace(), self.info.name.as_str());
         let registry = self.registry();
         let written =
-            registry.update(caller, &self.def, namespace, name, subresource, &body, &options).await?;
+            registry.update(caller, &self.def, At { namespace, name, subresource }, &body, &options).await?;
         Ok(self.written(&written))
     }
 
@@ -222,7 +222,7 @@ impl Call<'_> {
         let (caller, namespace, name) = (self.caller, self.namespace(), self.info.name.as_str());
         let registry = self.registry();
         let written =
-            registry.patch(caller, &self.def, namespace, name, subresource, &patch, &options).await?;
+            registry.patch(caller, &self.def, At { namespace, name, subresource }, &patch, &options).await?;
         Ok(self.written(&written))
     }
 

@@ -22,7 +22,7 @@ mod update;
 pub use caller::Caller;
 pub(crate) use policy::returns_deleted;
 pub use scale::ScaleBody;
-pub use update::{Current, Written};
+pub use update::{At, Current, Written};
 
 use crate::cache::Feed;
 use crate::contract::{Admission, AdmissionRequest, Context, SubresourceHandler, VirtualResource};

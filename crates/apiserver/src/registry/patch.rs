@@ -1,7 +1,7 @@
 //! Patch: JSON patch, merge patch, strategic merge patch and server-side apply, on the object as served.
 
 use super::create::check_namespace;
-use super::update::{Current, Update, check_name, scope};
+use super::update::{At, Current, Update, check_name, scope};
 use super::{Caller, Registry, Written, decode, group_resource};
 use api::schema::BuiltIn;
 use api::transport::{Patch, WriteOptions};
@@ -33,15 +33,14 @@ impl Registry {
         &self,
         caller: &Caller,
         def: &Arc<ResourceDef>,
-        namespace: &str,
-        name: &str,
-        subresource: &str,
+        at: At<'_>,
         patch: &Patch,
         options: &WriteOptions,
     ) -> Result<Written, Status> {
+        let At { namespace, name, subresource } = at;
         check_options(patch, options)?;
         if let Patch::Apply(body) = patch {
-            return self.apply(caller, def, namespace, name, subresource, body, options).await;
+            return self.apply(caller, def, at, body, options).await;
         }
         let Decoded { value: document, duplicates } = decode::parse(patch.body())?;
         let handler = self.subresource(def, subresource);
@@ -85,17 +84,15 @@ impl Registry {
         self.write(caller, update).await
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the request's own parts")]
     async fn apply(
         &self,
         caller: &Caller,
         def: &Arc<ResourceDef>,
-        namespace: &str,
-        name: &str,
-        subresource: &str,
+        at: At<'_>,
         body: &[u8],
         options: &WriteOptions,
     ) -> Result<Written, Status> {
+        let At { namespace, name, subresource } = at;
         let Decoded { mut value, duplicates } = decode::parse(body)?;
         check_applied_kind(&value)?;
         decode::check_kind(&mut value, &def.gvk)?;

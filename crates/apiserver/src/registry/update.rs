@@ -25,6 +25,17 @@ impl BadValue for ZeroVersion {
     }
 }
 
+/// Which object of a resource, and which part of it.
+#[derive(Clone, Copy, Debug)]
+pub struct At<'a> {
+    /// Namespace; empty for cluster-scoped resources.
+    pub namespace: &'a str,
+    /// Name.
+    pub name: &'a str,
+    /// Subresource; empty for the object itself.
+    pub subresource: &'a str,
+}
+
 /// What a write left.
 #[derive(Clone, Debug)]
 pub struct Written {
@@ -94,12 +105,11 @@ impl Registry {
         &self,
         caller: &Caller,
         def: &Arc<ResourceDef>,
-        namespace: &str,
-        name: &str,
-        subresource: &str,
+        at: At<'_>,
         body: &[u8],
         options: &WriteOptions,
     ) -> Result<Written, Status> {
+        let At { namespace, name, subresource } = at;
         let mut object = decode::object(caller, def, body, options.field_validation.as_deref())?;
         check_namespace(def, namespace, object.as_mut())?;
         check_name(name, object.as_mut())?;

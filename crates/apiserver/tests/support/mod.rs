@@ -1,6 +1,12 @@
 //! A real server on loopback, over the embedded store in a temporary directory.
 
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    dead_code,
+    unreachable_pub,
+    reason = "each test binary uses its own part"
+)]
 
 pub mod manifests;
 pub mod people;
