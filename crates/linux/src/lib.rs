@@ -15,6 +15,7 @@ pub mod mount;
 pub mod namespace;
 pub mod nft;
 pub mod process;
+pub mod readiness;
 pub mod seccomp;
 pub mod socket;
 

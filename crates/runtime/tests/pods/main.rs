@@ -3,6 +3,7 @@
 
 mod containers;
 mod fixture;
+mod streaming;
 mod survival;
 
 use fixture::Fixture;
@@ -25,6 +26,10 @@ const TESTS: &[Test] = tests![
     containers::shared_process_namespace,
     containers::limits_and_statistics,
     containers::log_rotation_and_events,
+    streaming::exec_over_websocket,
+    streaming::attach_over_websocket,
+    streaming::exec_over_spdy,
+    streaming::port_forward_over_both,
     survival::a_killed_runtime_finds_its_pods_again,
     survival::a_killed_shim_ends_its_pod,
     survival::cleanup_leaves_nothing,
