@@ -60,7 +60,7 @@ impl Identity {
 }
 
 /// A running control plane.
-pub struct ControlPlane {
+pub(crate) struct ControlPlane {
     server: ApiServer,
     clock: SharedClock,
     tasks: Tasks,
@@ -68,7 +68,7 @@ pub struct ControlPlane {
 
 impl ControlPlane {
     /// Starts the store and the API server on `listeners`; returns when it answers.
-    pub async fn start(
+    pub(crate) async fn start(
         layout: &Layout,
         identity: &Identity,
         advertise: SocketAddr,
@@ -115,19 +115,19 @@ impl ControlPlane {
     }
 
     /// The API under an identity.
-    pub fn client(&self, user: &str, groups: &[&str]) -> Client {
+    pub(crate) fn client(&self, user: &str, groups: &[&str]) -> Client {
         let groups: Vec<&str> = groups.iter().copied().chain(["system:authenticated"]).collect();
         let transport: Arc<dyn Transport> = self.server.transport(UserInfo::new(user, &groups));
         Client::new(transport)
     }
 
     /// The API as the administrator.
-    pub fn admin(&self) -> Client {
+    pub(crate) fn admin(&self) -> Client {
         self.client("kubernetes-admin", &["system:masters"])
     }
 
     /// Starts the controller manager.
-    pub fn start_controllers(&self, layout: &Layout, identity: &Identity) {
+    pub(crate) fn start_controllers(&self, layout: &Layout, identity: &Identity) {
         let pair = tls::KeyPair {
             certificate: identity.ca.certificate().as_bytes().to_vec(),
             key: identity.ca.key().as_bytes().to_vec(),
@@ -150,7 +150,7 @@ impl ControlPlane {
     }
 
     /// Starts the scheduler.
-    pub fn start_scheduler(&self) {
+    pub(crate) fn start_scheduler(&self) {
         let client = self.client("system:kube-scheduler", &[]);
         let run =
             scheduler::run(scheduler::Config::default(), client, self.clock.clone(), self.tasks.clone());

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 
 /// The doors; they close when this is dropped.
-pub struct Doors {
+pub(crate) struct Doors {
     tasks: Option<Tasks>,
     _informer: Option<Informer<Service>>,
 }
@@ -39,7 +39,7 @@ struct State {
 
 /// Follows Services and opens a door per node port, if `wanted`. `host` is the host's network namespace, `node`
 /// an address where node ports answer.
-pub fn open(
+pub(crate) fn open(
     client: &Client,
     host: &OwnedFd,
     wanted: bool,

@@ -7,13 +7,13 @@ use std::fs::File;
 use std::net::Ipv4Addr;
 
 /// Where Services have their addresses.
-pub const SERVICE_CIDR: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 16);
+pub(crate) const SERVICE_CIDR: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 16);
 /// Where pods have theirs; each node gets a /24 of it.
-pub const POD_CIDR: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 244, 0, 0), 16);
+pub(crate) const POD_CIDR: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 244, 0, 0), 16);
 /// The address of cluster DNS.
-pub const DNS_IP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
+pub(crate) const DNS_IP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 /// The domain of the cluster.
-pub const CLUSTER_DOMAIN: &str = "cluster.local";
+pub(crate) const CLUSTER_DOMAIN: &str = "cluster.local";
 
 /// A pair of links that lead nowhere, for machines without a network: the node needs an address that pods can
 /// reach, and packets to Services need a route before they can be translated.
@@ -23,7 +23,7 @@ const OFFLINE_GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 200, 0, 254);
 
 /// The address of this machine (in the calling thread's network namespace): that of the link with the default
 /// route, else the first one that is not loopback or ours. A machine without any gets a link that leads nowhere.
-pub async fn node_address() -> Result<Ipv4Addr> {
+pub(crate) async fn node_address() -> Result<Ipv4Addr> {
     let netlink = Netlink::open().context("failed to open a netlink socket")?;
     let lo = netlink.require("lo").await?;
     netlink.set_up(lo.index).await?;
@@ -71,7 +71,7 @@ async fn offline(netlink: &Netlink) -> Result<Ipv4Addr> {
 }
 
 /// Removes the links that a node made in the calling thread's network namespace.
-pub async fn remove_links() -> Result<()> {
+pub(crate) async fn remove_links() -> Result<()> {
     let netlink = Netlink::open().context("failed to open a netlink socket")?;
     for name in [network::conf::BRIDGE, network::overlay::DEVICE, OFFLINE.0] {
         netlink.delete_by_name(name).await?;

@@ -22,12 +22,12 @@ const PLUGINS: &[&str] = &["bridge", "host-local", "loopback", "portmap"];
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The image that is this very program.
-pub fn own_image() -> String {
+pub(crate) fn own_image() -> String {
     format!("windlass.local/windlass:{VERSION}")
 }
 
 /// The cgroup below which all pods of a node are: of its own, so that several nodes of one machine keep apart.
-pub fn cgroup_root(layout: &NodeLayout) -> String {
+pub(crate) fn cgroup_root(layout: &NodeLayout) -> String {
     let mut hasher = DefaultHasher::new();
     layout.root().hash(&mut hasher);
     format!("/windlass-{:08x}", hasher.finish() & 0xffff_ffff)
@@ -35,7 +35,7 @@ pub fn cgroup_root(layout: &NodeLayout) -> String {
 
 /// Who a node is.
 #[derive(Clone, Debug)]
-pub struct NodeSettings {
+pub(crate) struct NodeSettings {
     /// Its name.
     pub name: String,
     /// Its address.
@@ -46,13 +46,13 @@ pub struct NodeSettings {
 
 impl NodeSettings {
     /// A node from its parts.
-    pub fn new(name: &str, address: Ipv4Addr, layout: NodeLayout) -> Self {
+    pub(crate) fn new(name: &str, address: Ipv4Addr, layout: NodeLayout) -> Self {
         Self { name: name.to_owned(), address, layout }
     }
 }
 
 /// What a node proves itself with to others.
-pub struct Credentials {
+pub(crate) struct Credentials {
     /// The cluster's authority.
     pub ca: Vec<u8>,
     /// The certificate of the kubelet's server.
@@ -60,7 +60,7 @@ pub struct Credentials {
 }
 
 /// The API under the identities of a node's parts.
-pub struct Clients {
+pub(crate) struct Clients {
     /// `system:node:<name>`.
     pub kubelet: Client,
     /// `system:kube-proxy`; for the pod network too, because a kubelet may see no other Node than its own.
@@ -68,7 +68,7 @@ pub struct Clients {
 }
 
 /// Whom the certificate of a kubelet's server names.
-pub fn serving_subject(name: &str, address: Ipv4Addr) -> Subject {
+pub(crate) fn serving_subject(name: &str, address: Ipv4Addr) -> Subject {
     let mut subject =
         Subject::server(&format!("system:node:{name}"), &[name.to_owned(), address.to_string()]);
     subject.organization = Some("system:nodes".to_owned());
@@ -76,7 +76,7 @@ pub fn serving_subject(name: &str, address: Ipv4Addr) -> Subject {
 }
 
 /// Starts a node; returns once its kubelet serves. It ends with `tasks`; its containers do not.
-pub async fn start(
+pub(crate) async fn start(
     node: NodeSettings,
     credentials: Credentials,
     clients: Clients,

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 const RETRY: Duration = Duration::from_secs(5);
 
 /// Starts to follow Nodes until `tasks` stop.
-pub fn start(node: &NodeSettings, client: Client, clock: SharedClock, tasks: &Tasks) {
+pub(crate) fn start(node: &NodeSettings, client: Client, clock: SharedClock, tasks: &Tasks) {
     let nodes: Informer<Node> = Informer::start(&client, &Selection::default(), clock.clone(), tasks);
     let changed = Arc::new(Notify::new());
     let notify = changed.clone();

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 /// One thing that should be ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Item {
+pub(crate) struct Item {
     /// Such as `node node-1`.
     pub name: String,
     /// Why it is not ready; `None` when it is.
@@ -20,7 +20,7 @@ pub struct Item {
 }
 
 /// What is looked at: caches that follow the cluster.
-pub struct Observer {
+pub(crate) struct Observer {
     nodes: Informer<Node>,
     deployments: Informer<Deployment>,
     daemon_sets: Informer<DaemonSet>,
@@ -45,7 +45,7 @@ fn on_change<K: api::Kind>(informer: &Informer<K>, changed: &Arc<Notify>) {
 
 impl Observer {
     /// Starts to follow the workloads of `namespace` (empty for all) and the nodes.
-    pub fn start(client: &Client, namespace: &str, clock: SharedClock, tasks: &Tasks) -> Self {
+    pub(crate) fn start(client: &Client, namespace: &str, clock: SharedClock, tasks: &Tasks) -> Self {
         let tasks = tasks.child();
         let informers = InformerFactory::new(client.clone(), clock.clone(), tasks.clone());
         let selection = Selection::namespace(namespace);
@@ -70,7 +70,7 @@ impl Observer {
     }
 
     /// Waits until everything was seen once.
-    pub async fn synced(&self) {
+    pub(crate) async fn synced(&self) {
         self.nodes.synced().await;
         self.deployments.synced().await;
         self.daemon_sets.synced().await;
@@ -80,12 +80,12 @@ impl Observer {
     }
 
     /// The nodes now.
-    pub fn nodes(&self) -> Vec<Item> {
+    pub(crate) fn nodes(&self) -> Vec<Item> {
         self.nodes.store().list().iter().map(|node| node_item(node)).collect()
     }
 
     /// The long-running workloads now.
-    pub fn workloads(&self) -> Vec<Item> {
+    pub(crate) fn workloads(&self) -> Vec<Item> {
         let mut items: Vec<Item> = Vec::new();
         items.extend(self.deployments.store().list().iter().map(|d| deployment_item(d)));
         items.extend(self.daemon_sets.store().list().iter().map(|d| daemon_set_item(d)));
@@ -94,7 +94,7 @@ impl Observer {
     }
 
     /// The state of one applied object; kinds that have none are ready once they exist.
-    pub fn applied(&self, kind: &str, namespace: &str, name: &str) -> Item {
+    pub(crate) fn applied(&self, kind: &str, namespace: &str, name: &str) -> Item {
         let ready = || Item { name: format!("{} {name}", kind.to_lowercase()), problem: None };
         let missing = || Item { problem: Some("not seen yet".to_owned()), ..ready() };
         match kind {
@@ -116,12 +116,12 @@ impl Observer {
     }
 
     /// What keeps pods from running, for messages: the waiting reasons of containers.
-    pub fn complaints(&self) -> Vec<String> {
+    pub(crate) fn complaints(&self) -> Vec<String> {
         self.pods.store().list().iter().filter_map(|pod| complaint(pod)).collect()
     }
 
     /// Waits until `look` finds nothing wrong, at most `patience`. The error says what is wrong in the end.
-    pub async fn wait(&self, patience: Duration, look: impl Fn(&Self) -> Vec<Item>) -> Result<()> {
+    pub(crate) async fn wait(&self, patience: Duration, look: impl Fn(&Self) -> Vec<Item>) -> Result<()> {
         let ready = async {
             self.synced().await;
             loop {
@@ -140,7 +140,7 @@ impl Observer {
 }
 
 /// The problems of `items`, a line each.
-pub fn describe(items: &[Item], complaints: &[String]) -> String {
+pub(crate) fn describe(items: &[Item], complaints: &[String]) -> String {
     let problems =
         items.iter().filter_map(|item| item.problem.as_ref().map(|p| format!("{}: {p}", item.name)));
     let lines: Vec<String> = problems.chain(complaints.iter().cloned()).collect();

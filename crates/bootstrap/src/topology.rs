@@ -93,7 +93,7 @@ fn ensure_namespace(path: &Path) -> Result<()> {
 
 fn is_namespace(path: &Path) -> bool {
     const NSFS_MAGIC: i64 = 0x6e73_6673;
-    rustix::fs::statfs(path).is_ok_and(|stat| i64::from(stat.f_type) == NSFS_MAGIC)
+    rustix::fs::statfs(path).is_ok_and(|stat| stat.f_type == NSFS_MAGIC)
 }
 
 /// Removes every namespace that [`ensure`] made; links and addresses go with them.

@@ -83,7 +83,7 @@ impl Handler {
                 let mut query = query.clone();
                 query.set_name(target);
                 let mut reply = self.forward(&query).await;
-                reply.answers.insert(0, alias);
+                reply.answers.insert(0, *alias);
                 reply.code = ResponseCode::NoError;
                 reply
             }

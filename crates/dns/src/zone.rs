@@ -28,7 +28,7 @@ pub enum Answer {
     /// The name does not exist.
     NoName,
     /// An alias to a name that this zone does not have: ask others for the rest.
-    Alias(Record, Name),
+    Alias(Box<Record>, Name),
     /// The name is none of this zone's.
     NotMine,
 }
@@ -132,7 +132,7 @@ impl Zone {
         match self.origin.zone_of(&target.to_lowercase()).then(|| self.direct(&target, kind)) {
             Some(Answer::Records(rest)) => Answer::Records(std::iter::once(alias).chain(rest).collect()),
             Some(_) => Answer::Records(vec![alias]),
-            None => Answer::Alias(alias, target),
+            None => Answer::Alias(Box::new(alias), target),
         }
     }
 
@@ -376,7 +376,7 @@ mod tests {
             |records: &[Record]| records.iter().map(|r| r.data.to_string()).collect::<Vec<_>>().join(" | ");
         match zone().lookup(&Name::from_str(name).unwrap(), kind) {
             Answer::Records(records) => data(&records),
-            Answer::Alias(record, _) => format!("{} ...", data(&[record])),
+            Answer::Alias(record, _) => format!("{} ...", data(&[*record])),
             other => format!("{other:?}"),
         }
     }

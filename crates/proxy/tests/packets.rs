@@ -1,5 +1,7 @@
 //! Packets through the real kernel, in a network namespace of the test's own.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what is wrong by failing")]
+
 use ipnet::{IpNet, Ipv4Net};
 use linux::link::{Netlink, Route};
 use linux::namespace::{Kind, unshare};

@@ -64,7 +64,9 @@ impl Cluster {
             eprintln!("up: {line}");
             if line.contains("The cluster is ready") {
                 // Keep reading, so that the process never blocks on a full pipe.
-                std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("up: {line}")));
+                std::thread::spawn(move || {
+                    lines.map_while(Result::ok).for_each(|line| eprintln!("up: {line}"))
+                });
                 return Ok(());
             }
             said.push(line);

@@ -1,5 +1,7 @@
 //! The rules of the house: who may depend on whom, and how large things may grow.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what is wrong by failing")]
+
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -115,11 +115,11 @@ async fn attach(args: &Args, conf: &NetConf) -> Result<CniResult, CniError> {
     for ip in &mut result.ips {
         ip.interface = Some(2);
         inside.ensure_address(link.index, ip.address).await?;
-        if config.is_gateway || config.is_default_gateway {
-            if let (Some(IpAddr::V4(gateway)), IpNet::V4(net)) = (ip.gateway, ip.address) {
-                let address = Ipv4Net::new_assert(gateway, net.prefix_len());
-                host.ensure_address(bridge.index, IpNet::V4(address)).await?;
-            }
+        if (config.is_gateway || config.is_default_gateway)
+            && let (Some(IpAddr::V4(gateway)), IpNet::V4(net)) = (ip.gateway, ip.address)
+        {
+            let address = Ipv4Net::new_assert(gateway, net.prefix_len());
+            host.ensure_address(bridge.index, IpNet::V4(address)).await?;
         }
     }
     let gateway = result.ips.iter().find_map(|ip| match ip.gateway {
