@@ -208,3 +208,57 @@ async fn collections_are_deleted() {
     server.get(&format!("{MAPS}/a")).await.expect(404);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn large_lists_are_compressed() {
+    let server = Server::start().await;
+    for n in 0..6 {
+        let mut body = config_map(&format!("z{n}"));
+        body["data"]["a"] = json!("abcdefgh".repeat(5000));
+        server.post(MAPS, &body).await.expect(201);
+    }
+    let plain = server.get(MAPS).await;
+    assert_eq!(plain.header("content-encoding"), None);
+    let packed = server.request("GET", MAPS, &[("Accept-Encoding", "gzip")], "").await;
+    assert_eq!(packed.header("content-encoding"), Some("gzip"));
+    assert!(packed.body.len() * 10 < plain.body.len(), "{} of {}", packed.body.len(), plain.body.len());
+    let mut unpacked = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&*packed.body), &mut unpacked).unwrap();
+    assert_eq!(unpacked, plain.body);
+    let small = server.request("GET", &format!("{MAPS}/z0"), &[("Accept-Encoding", "gzip")], "").await;
+    assert_eq!(small.header("content-encoding"), None, "below the threshold");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn field_validation_is_strict_warns_or_ignores() {
+    let server = Server::start().await;
+    let mut body = config_map("v");
+    body["dta"] = json!({});
+    let warned = server.post(&format!("{MAPS}?dryRun=All"), &body).await;
+    assert_eq!(warned.code, 201);
+    assert_eq!(warned.all("warning"), ["299 - \"unknown field \\\"dta\\\"\""]);
+    let strict = server.post(&format!("{MAPS}?fieldValidation=Strict"), &body).await.expect(400);
+    assert_eq!(
+        strict["message"],
+        "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: unknown field \"dta\""
+    );
+    let ignored = server.post(&format!("{MAPS}?fieldValidation=Ignore&dryRun=All"), &body).await;
+    assert_eq!((ignored.code, ignored.all("warning").len()), (201, 0));
+    server.post(&format!("{MAPS}?fieldValidation=Maybe"), &body).await.expect(422);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn contents_that_look_like_metadata_are_left_alone() {
+    let server = Server::start().await;
+    let data = json!({"spec": {"template": {"metadata": {"labels": {"a": "b"}}}}});
+    let body = json!({"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": {"name": "r"},
+        "revision": 1, "data": data});
+    let path = "/apis/apps/v1/namespaces/default/controllerrevisions";
+    let made = server.post(path, &body).await.expect(201);
+    assert_eq!(made["data"], data);
+    assert!(made["metadata"]["resourceVersion"].is_string());
+    assert_eq!(server.get(&format!("{path}/r")).await.expect(200), made);
+    server.stop().await;
+}
