@@ -1,0 +1,62 @@
+//! The table of verbs. A new verb is a file here and a row in [`VERBS`]; the command line and help are read from it.
+
+mod apply;
+mod common;
+mod create;
+mod delete;
+mod exec;
+mod get;
+mod logs;
+
+use crate::error::Result;
+use crate::session::Session;
+use clap::{ArgMatches, Command};
+use futures::future::BoxFuture;
+
+/// What runs a verb.
+pub(crate) type Run = for<'a> fn(&'a Session, &'a ArgMatches) -> BoxFuture<'a, Result<()>>;
+
+/// One verb.
+pub(crate) struct Verb {
+    pub(crate) name: &'static str,
+    pub(crate) group: Group,
+    pub(crate) about: &'static str,
+    /// Lines for `--help`.
+    pub(crate) examples: &'static str,
+    /// Adds flags and subcommands.
+    pub(crate) arguments: fn(Command) -> Command,
+    pub(crate) run: Run,
+}
+
+/// Headings of the overview.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Group {
+    Basic,
+    Deploy,
+    Cluster,
+    Debug,
+    Advanced,
+    Settings,
+    Other,
+}
+
+impl Group {
+    pub(crate) const ALL: &[Self] =
+        &[Self::Basic, Self::Deploy, Self::Cluster, Self::Debug, Self::Advanced, Self::Settings, Self::Other];
+
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Basic => "Basic Commands",
+            Self::Deploy => "Deploy Commands",
+            Self::Cluster => "Cluster Management Commands",
+            Self::Debug => "Troubleshooting and Debugging Commands",
+            Self::Advanced => "Advanced Commands",
+            Self::Settings => "Settings Commands",
+            Self::Other => "Other Commands",
+        }
+    }
+}
+
+/// Every verb.
+pub(crate) const VERBS: &[Verb] =
+    &[create::VERB, get::VERB, delete::VERB, logs::VERB, exec::EXEC, exec::ATTACH, apply::VERB];
