@@ -31,6 +31,7 @@ pub mod node;
 pub mod object;
 pub mod policy;
 pub mod protobuf;
+pub mod quota;
 pub mod rbac;
 pub mod resource;
 pub mod rules;

@@ -4,13 +4,12 @@
 //! released by deletions is given back by the quota controller. Source: "Resource Quotas". Deliberately absent:
 //! `--admission-control-config-file` with limited resources.
 
-mod scopes;
-mod usage;
-
 use super::{forbidden, list};
 use crate::contract::{Admission, AdmissionRequest, Context, Operation};
 use api::Object;
 use api::common::amounts::parse;
+use api::quota::usage::Usage;
+use api::quota::{scopes, usage};
 use api::k8s_openapi::api::core::v1::{ResourceQuota, ResourceQuotaStatus};
 use api::k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use api::transport::{Target, WriteOptions};
@@ -19,7 +18,6 @@ use machinery::quantity::{Format, Quantity as Amount};
 use machinery::{GroupVersionResource, Status};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use usage::Usage;
 
 /// Lost races after which a write gives up; each one means that another write went through.
 const ATTEMPTS: usize = 256;

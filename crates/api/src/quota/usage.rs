@@ -1,15 +1,15 @@
 //! What an object takes of each resource that a quota can limit.
 
-use api::common::amounts::{Amounts, parse};
-use api::common::{items, text};
-use api::k8s_openapi::api::core::v1::{Container, PersistentVolumeClaim, Pod, PodSpec, Service};
-use api::k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use api::{Object, ResourceDef};
+use crate::common::amounts::{Amounts, parse};
+use crate::common::{items, text};
+use crate::{Object, ResourceDef};
+use k8s_openapi::api::core::v1::{Container, PersistentVolumeClaim, Pod, PodSpec, Service};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use machinery::quantity::{Format, Quantity as Amount};
 use std::collections::BTreeMap;
 
 /// Resource name → amount.
-pub(super) type Usage = BTreeMap<String, Amount>;
+pub type Usage = BTreeMap<String, Amount>;
 
 /// Core resources that may be limited by their plain name.
 const PLAIN: &[&str] = &[
@@ -27,7 +27,7 @@ fn one() -> Amount {
 }
 
 /// What `object` takes.
-pub(super) fn of(def: &ResourceDef, object: &dyn Object) -> Usage {
+pub fn of(def: &ResourceDef, object: &dyn Object) -> Usage {
     let mut usage = Usage::new();
     let plural = &def.plural;
     if def.gvk.group.is_empty() {
@@ -49,7 +49,7 @@ pub(super) fn of(def: &ResourceDef, object: &dyn Object) -> Usage {
 }
 
 /// Whether a pod has ended and takes nothing any more.
-pub(super) fn finished(object: &dyn Object) -> bool {
+pub fn finished(object: &dyn Object) -> bool {
     let phase = object.downcast_ref::<Pod>().and_then(|pod| pod.status.as_ref()).map(|s| text(&s.phase));
     matches!(phase, Some("Succeeded" | "Failed"))
 }
@@ -160,7 +160,7 @@ fn claim_usage(claim: &PersistentVolumeClaim, usage: &mut Usage) {
 
 /// The resources that containers of a new pod must name because the quota limits them, as upstream lists them:
 /// `limits.cpu for: a,b; requests.memory for: b`. Empty when nothing is missing.
-pub(super) fn unspecified(object: &dyn Object, hard: &BTreeMap<String, Quantity>) -> String {
+pub fn unspecified(object: &dyn Object, hard: &BTreeMap<String, Quantity>) -> String {
     let Some(spec) = object.downcast_ref::<Pod>().and_then(|pod| pod.spec.as_ref()) else {
         return String::new();
     };
@@ -196,7 +196,7 @@ pub(super) fn unspecified(object: &dyn Object, hard: &BTreeMap<String, Quantity>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use api::Kind;
+    use crate::Kind;
 
     #[test]
     fn pods_take_the_sum_or_the_peak() {
@@ -208,7 +208,7 @@ mod tests {
             {"name":"b","resources":{"requests":{"cpu":"1"}}}]}}"#,
         )
         .unwrap();
-        let table = api::ResourceTable::shared();
+        let table = crate::ResourceTable::shared();
         let usage = of(table.find("", "v1", "pods").unwrap(), &pod);
         let shown: Vec<String> = usage.iter().map(|(name, amount)| format!("{name}={amount}")).collect();
         assert_eq!(

@@ -1,13 +1,13 @@
 //! Which objects a quota is about: its scopes.
 
-use api::Object;
-use api::common::{items, text};
-use api::k8s_openapi::api::core::v1::{
+use crate::Object;
+use crate::common::{items, text};
+use k8s_openapi::api::core::v1::{
     PersistentVolumeClaim, Pod, PodAffinityTerm, PodSpec, ResourceQuota, ScopedResourceSelectorRequirement,
 };
 
 /// Whether `object` is in every scope of `quota`.
-pub(super) fn matches(quota: &ResourceQuota, object: &dyn Object) -> bool {
+pub fn matches(quota: &ResourceQuota, object: &dyn Object) -> bool {
     let Some(spec) = &quota.spec else { return false };
     let plain = items(&spec.scopes).iter().all(|scope| holds(scope, "Exists", &[], object));
     let selected = spec.scope_selector.as_ref().map(|s| items(&s.match_expressions)).unwrap_or_default();
@@ -50,7 +50,7 @@ fn best_effort(spec: &PodSpec) -> bool {
     let containers = all.filter_map(|c| c.resources.as_ref()).chain(spec.resources.as_ref());
     let counted = |name: &String| name == "cpu" || name == "memory";
     !containers.flat_map(|r| r.requests.iter().flatten().chain(r.limits.iter().flatten())).any(
-        |(name, amount)| counted(name) && api::common::amounts::parse(amount).is_some_and(|a| !a.is_zero()),
+        |(name, amount)| counted(name) && crate::common::amounts::parse(amount).is_some_and(|a| !a.is_zero()),
     )
 }
 
