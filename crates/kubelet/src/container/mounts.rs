@@ -9,7 +9,7 @@ use api::k8s_openapi::api::core::v1::{Container, Pod, VolumeMount};
 use cri::v1;
 use linux::{beneath, mount};
 use std::fs;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -45,6 +45,30 @@ fn sub_path(
     Ok(Some(path))
 }
 
+/// A path that leads to what the descriptor is open on.
+fn descriptor_path(fd: &OwnedFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
+}
+
+/// Makes the directories of a sub-path; those that are new are as open as the volume itself.
+fn make_sub_path(root: &fs::File, path: &Path) -> Result<OwnedFd, VolumeError> {
+    use rustix::fs::{Mode, OFlags};
+    let text = |error: linux::Error| VolumeError(error.to_string());
+    let permissions = root.metadata().map_err(VolumeError::io("look at", path))?.permissions();
+    let mut walked = PathBuf::new();
+    for part in path.components() {
+        walked.push(part);
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        if beneath::open(root.as_fd(), &walked, flags, Mode::empty(), beneath::Links::Follow).is_ok() {
+            continue;
+        }
+        let made = beneath::make_dirs(root.as_fd(), &walked, beneath::Links::Follow).map_err(text)?;
+        fs::set_permissions(descriptor_path(&made), permissions.clone())
+            .map_err(VolumeError::io("open up", &walked))?;
+    }
+    beneath::make_dirs(root.as_fd(), path, beneath::Links::Follow).map_err(text)
+}
+
 /// Binds what `path` names inside the volume (made as a directory if absent) on `target`, confined to the volume by
 /// the kernel however the pod arranges links.
 fn bind_sub_path(volume: &Path, path: &str, read_only: bool, target: &Path) -> Result<(), VolumeError> {
@@ -56,9 +80,9 @@ fn bind_sub_path(volume: &Path, path: &str, read_only: bool, target: &Path) -> R
     let found = match beneath::open(root.as_fd(), relative, flags, Mode::empty(), beneath::Links::Follow) {
         Ok(found) => found,
         Err(error) if read_only => return Err(text(error)),
-        Err(_) => beneath::make_dirs(root.as_fd(), relative, beneath::Links::Follow).map_err(text)?,
+        Err(_) => make_sub_path(&root, relative)?,
     };
-    let source = PathBuf::from(format!("/proc/self/fd/{}", rustix::fd::AsRawFd::as_raw_fd(&found)));
+    let source = descriptor_path(&found);
     let is_dir = fs::metadata(&source).map_err(VolumeError::io("look at", relative))?.is_dir();
     let mounted = mount::mounts().map_err(text)?.iter().any(|m| m.target == target);
     if mounted {
@@ -199,4 +223,42 @@ pub(crate) async fn make(
     }
     mounts.push(plain(termination_path(container), &termination_log(kubelet, pod, container).await?));
     Ok(mounts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn sub_paths_are_made_as_open_as_the_volume_and_stay_inside() {
+        let dir = std::env::temp_dir().join(format!("windlass-subpath-{}", std::process::id()));
+        let volume = dir.join("volume");
+        fs::create_dir_all(&volume).unwrap();
+        fs::set_permissions(&volume, fs::Permissions::from_mode(0o777)).unwrap();
+        let root = fs::File::open(&volume).unwrap();
+        make_sub_path(&root, Path::new("a/b")).unwrap();
+        let mode = fs::metadata(volume.join("a/b")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o777);
+        // A link out of the volume leads to a place inside it.
+        symlink("/", volume.join("out")).unwrap();
+        make_sub_path(&root, Path::new("out/windlass-made")).unwrap();
+        assert!(volume.join("windlass-made").is_dir() && !Path::new("/windlass-made").exists());
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn sub_paths_expand_and_refuse_to_climb() {
+        let known = |name: &str| (name == "POD").then(|| "p".to_owned());
+        let mount = |path: &str, expression: &str| VolumeMount {
+            sub_path: Some(path.to_owned()),
+            sub_path_expr: Some(expression.to_owned()),
+            ..VolumeMount::default()
+        };
+        assert_eq!(sub_path(&mount("", "x/$(POD)"), &known).unwrap().as_deref(), Some("x/p"));
+        assert_eq!(sub_path(&mount("", ""), &known).unwrap(), None);
+        for bad in [mount("../x", ""), mount("/x", ""), mount("", "$(NONE)")] {
+            assert!(sub_path(&bad, &known).is_err());
+        }
+    }
 }

@@ -54,7 +54,13 @@ pub(crate) async fn run(kubelet: Arc<Kubelet>) {
     let mut lease = None;
     let mut pause = RETRY;
     loop {
-        match renew(&kubelet, lease.take()).await {
+        // A link that swallows everything must not keep the next attempt waiting.
+        let known = lease.take();
+        let result = tokio::select! {
+            result = renew(&kubelet, known) => result,
+            () = kubelet.clock.sleep(interval) => Err(Status::unavailable("no answer in time")),
+        };
+        match result {
             Ok(renewed) => {
                 lease = Some(renewed);
                 pause = RETRY;

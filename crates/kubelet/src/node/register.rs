@@ -87,9 +87,18 @@ async fn write(kubelet: &Kubelet, status: &NodeStatus) -> Result<(), Status> {
     Ok(())
 }
 
+/// What the API knows about this node.
+struct Told {
+    status: NodeStatus,
+    /// When the kubelet wrote it.
+    at: Instant,
+    /// When it was last seen to be there still.
+    seen: Instant,
+}
+
 /// Registers the node and keeps its status until dropped.
 pub(crate) async fn run(kubelet: Arc<Kubelet>, port: u16) {
-    let mut told: Option<(NodeStatus, Instant)> = None;
+    let mut told: Option<Told> = None;
     let mut registered = false;
     let mut pause = RETRY;
     loop {
@@ -98,7 +107,7 @@ pub(crate) async fn run(kubelet: Arc<Kubelet>, port: u16) {
             kubelet.workers.wake_all();
         }
         let now = client::time::time(&*kubelet.clock);
-        let old = told.as_ref().and_then(|(s, _)| s.conditions.clone()).unwrap_or_default();
+        let old = told.as_ref().and_then(|told| told.status.conditions.clone()).unwrap_or_default();
         let fresh = status::compute(&kubelet, &old, &now, port).await;
         let result = if registered { Ok(()) } else { first(&kubelet, &fresh, &mut told).await };
         let result = match result {
@@ -132,38 +141,32 @@ pub(crate) async fn run(kubelet: Arc<Kubelet>, port: u16) {
     }
 }
 
-async fn first(
-    kubelet: &Arc<Kubelet>,
-    fresh: &NodeStatus,
-    told: &mut Option<(NodeStatus, Instant)>,
-) -> Result<(), Status> {
+async fn first(kubelet: &Arc<Kubelet>, fresh: &NodeStatus, told: &mut Option<Told>) -> Result<(), Status> {
     let node = register(kubelet, fresh.clone()).await?;
     kubelet.node_event(EventType::Normal, "Starting", "Starting kubelet.");
     if let Some(status) = node.status.clone().filter(|s| s.conditions.is_some()) {
         // Old enough to be written again: an existing node's status is from another life.
-        *told = Some((status, kubelet.clock.instant()));
+        let now = kubelet.clock.instant();
+        *told = Some(Told { status, at: now, seen: now });
     }
     follow_spec(kubelet);
     Ok(())
 }
 
-async fn update(
-    kubelet: &Kubelet,
-    fresh: NodeStatus,
-    told: &mut Option<(NodeStatus, Instant)>,
-) -> Result<(), Status> {
+async fn update(kubelet: &Kubelet, fresh: NodeStatus, told: &mut Option<Told>) -> Result<(), Status> {
     let now = kubelet.clock.instant();
     let due = match told {
         None => true,
-        Some((before, at)) => {
-            status::differs(before, &fresh)
-                || now.saturating_duration_since(*at) >= kubelet.config.node_status_report_frequency
+        Some(told) => {
+            status::differs(&told.status, &fresh)
+                || now.saturating_duration_since(told.at) >= kubelet.config.node_status_report_frequency
+                || overruled(kubelet, told, now).await?
         }
     };
     if !due {
         return Ok(());
     }
-    let was_ready = told.as_ref().is_some_and(|(s, _)| is_ready(s));
+    let was_ready = told.as_ref().is_some_and(|told| is_ready(&told.status));
     write(kubelet, &fresh).await?;
     match (was_ready, is_ready(&fresh)) {
         (false, true) => kubelet.node_event(
@@ -178,8 +181,26 @@ async fn update(
         ),
         _ => {}
     }
-    *told = Some((fresh, now));
+    *told = Some(Told { status: fresh, at: now, seen: now });
     Ok(())
+}
+
+/// Whether somebody else changed the node's conditions since: the node lifecycle controller does when it has not
+/// heard of the node for too long. Asks once per update period.
+async fn overruled(kubelet: &Kubelet, told: &mut Told, now: Instant) -> Result<bool, Status> {
+    if now.saturating_duration_since(told.seen) < kubelet.config.node_status_update_frequency {
+        return Ok(false);
+    }
+    let node = kubelet.client.all::<Node>().get(&kubelet.config.node_name).await?;
+    told.seen = now;
+    let theirs = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let ours = told.status.conditions.as_deref().unwrap_or_default();
+    let kept = ours.iter().all(|own| theirs.iter().any(|c| c.type_ == own.type_ && c.status == own.status));
+    if !kept {
+        // Transitions count from what everybody saw.
+        told.status.conditions = Some(theirs.to_vec());
+    }
+    Ok(!kept)
 }
 
 fn is_ready(status: &NodeStatus) -> bool {

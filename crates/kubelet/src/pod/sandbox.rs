@@ -53,8 +53,10 @@ pub(crate) async fn create(
         .await
         .map_err(|error| failed(format!("failed to make the log directory {logs}: {error}")))?;
     let handler = kubelet.node.runtime_handler(kubelet, pod).await.map_err(failed)?;
+    let making = worker.making();
     let id =
         kubelet.runtime.run_sandbox(config.clone(), &handler).await.map_err(|e| failed(e.to_string()))?;
+    drop(making);
     let runtime = kubelet.runtime.pod(&worker.uid).await.map_err(|e| failed(e.to_string()))?;
     Ok((id, config, worker.set_runtime(runtime)))
 }

@@ -135,6 +135,7 @@ async fn environment(
 
 struct Attempt<'a> {
     kubelet: &'a Arc<Kubelet>,
+    worker: &'a Worker,
     pod: &'a Arc<Pod>,
     role: Role,
     container: &'a Container,
@@ -194,6 +195,7 @@ impl Attempt<'_> {
             .config(image.reference, image.user)
             .await
             .map_err(|why| self.failed("CreateContainerConfigError", why))?;
+        let making = self.worker.making();
         let id = kubelet
             .runtime
             .create_container(&self.site.sandbox_id, config, self.site.sandbox_config.clone())
@@ -205,6 +207,7 @@ impl Attempt<'_> {
             .start_container(&id)
             .await
             .map_err(|error| self.failed("RunContainerError", error.message))?;
+        drop(making);
         self.event(EventType::Normal, "Started", "Container started".to_owned());
         Ok(id)
     }
@@ -220,7 +223,7 @@ pub(crate) async fn container(
     site: &Site<'_>,
 ) -> Result<(), StartError> {
     check_crashes(kubelet, pod, container, &site.runtime)?;
-    let attempt = Attempt { kubelet, pod, role, container, site };
+    let attempt = Attempt { kubelet, worker, pod, role, container, site };
     let id = attempt.run().await?;
     let Some(hook) = container.lifecycle.as_ref().and_then(|l| l.post_start.as_ref()) else { return Ok(()) };
     // The container shows as running while its hook runs.

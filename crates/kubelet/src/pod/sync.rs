@@ -212,6 +212,9 @@ async fn start_one(
     container: &Container,
     site: &start::Site<'_>,
 ) -> Result<(), StartError> {
+    if worker.is_ending() {
+        return Err(StartError::new("PodTerminating", "the pod is ending"));
+    }
     let result = start::container(kubelet, worker, pod, role, container, site).await;
     let error = result.as_ref().err().map(|e| (e.reason.clone(), e.message.clone()));
     let failed = error.is_some();

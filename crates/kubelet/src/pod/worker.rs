@@ -60,6 +60,17 @@ pub(crate) struct Worker {
     ending: CancellationToken,
     /// Told when the time to end in has changed.
     pub(crate) hurry: Notify,
+    /// Whether the runtime is making something that must be known before anything else happens.
+    making: watch::Sender<bool>,
+}
+
+/// While it lives, syncing is not abandoned: a sandbox or container under way would be made unseen.
+pub(crate) struct Making<'a>(&'a Worker);
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        self.0.making.send_replace(false);
+    }
 }
 
 /// What a step asks for.
@@ -92,6 +103,7 @@ impl Worker {
             wake: Notify::new(),
             ending: CancellationToken::new(),
             hurry: Notify::new(),
+            making: watch::Sender::new(false),
         }
     }
 
@@ -208,11 +220,29 @@ impl Worker {
         self.wake();
     }
 
+    /// Keeps syncing from being abandoned until the guard is dropped.
+    pub(crate) fn making(&self) -> Making<'_> {
+        self.making.send_replace(true);
+        Making(self)
+    }
+
+    /// Whether the pod is to end, so that nothing new is to be started.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.is_cancelled()
+    }
+
+    async fn abandoned(&self) {
+        self.ending.cancelled().await;
+        let mut making = self.making.subscribe();
+        // The sender lives as long as `self`.
+        let _ = making.wait_for(|making| !making).await;
+    }
+
     async fn step(&self, kubelet: &Arc<Kubelet>) -> Next {
         match self.stage() {
             Stage::Syncing => tokio::select! {
                 biased;
-                () = self.ending.cancelled() => Next::Wait(Some(Duration::ZERO)),
+                () = self.abandoned() => Next::Wait(Some(Duration::ZERO)),
                 next = sync::sync(kubelet, self) => next,
             },
             Stage::Terminating => terminate::terminating(kubelet, self).await,

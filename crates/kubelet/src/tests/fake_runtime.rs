@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tonic::{Request, Response, Status};
 
 #[derive(Clone)]
@@ -51,11 +51,18 @@ pub(super) struct FakeRuntime {
     state: Arc<Mutex<State>>,
     clock: Arc<FakeClock>,
     events: broadcast::Sender<v1::ContainerEventResponse>,
+    /// Whether sandboxes are held back, and how many wait.
+    held: watch::Sender<(bool, usize)>,
 }
 
 impl FakeRuntime {
     pub(super) async fn serve(socket: &Path, clock: Arc<FakeClock>, tasks: &Tasks) -> Self {
-        let this = Self { state: Arc::default(), clock, events: broadcast::channel(1024).0 };
+        let this = Self {
+            state: Arc::default(),
+            clock,
+            events: broadcast::channel(1024).0,
+            held: watch::Sender::new((false, 0)),
+        };
         let listener = tokio::net::UnixListener::bind(socket).unwrap();
         let incoming = tokio_stream::wrappers::UnixListenerStream::new(listener);
         let server = tonic::transport::Server::builder()
@@ -98,6 +105,16 @@ impl FakeRuntime {
     /// Exit code of commands run in containers.
     pub(super) fn set_exec(&self, code: i32) {
         self.state.lock().exec_code = code;
+    }
+
+    /// Holds new sandboxes back, or lets them go on.
+    pub(super) fn hold_sandboxes(&self, hold: bool) {
+        self.held.send_modify(|held| held.0 = hold);
+    }
+
+    /// Waits until a sandbox is held back.
+    pub(super) async fn until_held(&self) {
+        self.held.subscribe().wait_for(|held| held.1 > 0).await.unwrap();
     }
 
     /// URL of the streaming server.
@@ -246,6 +263,8 @@ service! { RuntimeService;
         request: Request<v1::RunPodSandboxRequest>,
     ) -> Answer<v1::RunPodSandboxResponse> {
         let config = request.into_inner().config.unwrap();
+        self.held.send_modify(|held| held.1 += 1);
+        self.held.subscribe().wait_for(|held| !held.0).await.unwrap();
         let id = self.id("sandbox");
         self.call(format!("sandbox {}", config.metadata.as_ref().unwrap().name));
         let made = Box_ { config, ready: true, created_at: self.now() };

@@ -228,3 +228,23 @@ async fn others_conditions_gate_readiness() {
         bench.until_pod("web", "has ready containers", |p| condition(p, "ContainersReady") == "True").await;
     assert!(!is_ready(&held));
 }
+
+#[tokio::test]
+async fn a_pod_deleted_while_it_starts_leaves_nothing() {
+    let bench = Bench::new("early").await;
+    bench.start().await;
+    bench.runtime.hold_sandboxes(true);
+    bench.create(&pod("web", vec![container("a")])).await;
+    bench.runtime.until_held().await;
+    bench.api.client().namespaced::<Pod>("default").delete("web").await.unwrap();
+    bench.runtime.hold_sandboxes(false);
+    bench.until_gone("web").await;
+    tokio::time::timeout(Duration::from_secs(10), async {
+        while bench.runtime.count("remove-sandbox") == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
+    assert_eq!(bench.runtime.count("start"), 0, "{:?}", bench.runtime.calls());
+}
