@@ -33,7 +33,8 @@ const UNSET_ZERO: [&str; 10] = [
 
 /// An object in its envelope to a JSON tree. Fails for kinds that the table does not have.
 pub fn decode(bytes: &[u8]) -> Result<Value, DecodeError> {
-    let body = bytes.strip_prefix(MAGIC).ok_or_else(|| bad("the object does not start with the expected prefix"))?;
+    let body =
+        bytes.strip_prefix(MAGIC).ok_or_else(|| bad("the object does not start with the expected prefix"))?;
     let (mut api_version, mut kind, mut raw) = (String::new(), String::new(), &[][..]);
     for field in Fields(body) {
         match field? {
@@ -52,7 +53,8 @@ pub fn decode(bytes: &[u8]) -> Result<Value, DecodeError> {
     }
     let gv = GroupVersion::parse(&api_version).ok_or_else(|| bad("the object has no apiVersion"))?;
     let gvk = GroupVersionKind { group: gv.group, version: gv.version, kind: kind.clone().into() };
-    let ty = lookup(&gvk).ok_or_else(|| bad(&format!("no kind {kind:?} is registered for version {api_version:?}")))?;
+    let ty = lookup(&gvk)
+        .ok_or_else(|| bad(&format!("no kind {kind:?} is registered for version {api_version:?}")))?;
     let mut object = Map::new();
     object.insert("apiVersion".to_owned(), Value::String(api_version));
     object.insert("kind".to_owned(), Value::String(kind));
@@ -90,7 +92,12 @@ fn message(
     Ok(())
 }
 
-fn add(field: &FieldInfo, wire: Wire<'_>, into: &mut Map<String, Value>, depth: usize) -> Result<(), DecodeError> {
+fn add(
+    field: &FieldInfo,
+    wire: Wire<'_>,
+    into: &mut Map<String, Value>,
+    depth: usize,
+) -> Result<(), DecodeError> {
     match field.node.ty() {
         Type::List { element, .. } => {
             let list = into.entry(field.name).or_insert_with(|| Value::Array(Vec::new()));
@@ -172,7 +179,9 @@ fn scalar(primitive: Primitive, wire: Wire<'_>, depth: usize) -> Result<Option<V
         // Negative numbers are written as 64 bits in two's complement, whatever their type.
         (Primitive::Int32 | Primitive::Int64, Wire::Varint(n)) => json!(n.cast_signed()),
         (Primitive::Double, Wire::Fixed64(n)) => json!(f64::from_bits(n)),
-        (Primitive::Quantity, Wire::Bytes(bytes)) => Value::String(string(bytes_of(bytes, 1)?.unwrap_or_default())?),
+        (Primitive::Quantity, Wire::Bytes(bytes)) => {
+            Value::String(string(bytes_of(bytes, 1)?.unwrap_or_default())?)
+        }
         (Primitive::IntOrString, Wire::Bytes(bytes)) => int_or_string(bytes)?,
         (Primitive::Time | Primitive::MicroTime, Wire::Bytes(bytes)) => return time(primitive, bytes),
         (Primitive::Raw | Primitive::Fields | Primitive::Json, Wire::Bytes(bytes)) => {
