@@ -1,8 +1,8 @@
 //! Admission plugins: one file each, and a row in [`ROWS`], which stands in upstream's order and says which run
 //! by default.
 //!
-//! Deliberately absent: what belongs to a kind itself (its validation in `api`), and webhooks and policies written
-//! in CEL, which are not built yet.
+//! Deliberately absent: what belongs to a kind itself (its validation in `api`), and policies written in CEL,
+//! which are not built yet.
 
 mod certificates;
 mod default_ingress_class;
@@ -20,6 +20,7 @@ mod service_account;
 mod storage_protection;
 mod taint_nodes;
 mod volume_claim_resize;
+mod webhook;
 
 use crate::authz::rbac::escalation::EscalationCheck;
 use crate::contract::{Admission, AdmissionRequest, Context};
@@ -69,6 +70,8 @@ const ROWS: &[Row] = &[
     on("CertificateSubjectRestriction", |_| Arc::new(certificates::CertificateSubjectRestriction)),
     on("DefaultIngressClass", |c| Arc::new(default_ingress_class::DefaultIngressClass(c.clone()))),
     off("DenyServiceExternalIPs", |_| Arc::new(optional::DenyServiceExternalIps)),
+    on("MutatingAdmissionWebhook", |c| Arc::new(webhook::Mutating(c.clone()))),
+    on("ValidatingAdmissionWebhook", |c| Arc::new(webhook::Validating(c.clone()))),
     on("ResourceQuota", |c| Arc::new(resource_quota::ResourceQuotas::new(c))),
     off("AlwaysDeny", |_| Arc::new(optional::AlwaysDeny)),
 ];
@@ -79,14 +82,12 @@ const MISSING: &[&str] = &[
     "EventRateLimit",
     "ImagePolicyWebhook",
     "MutatingAdmissionPolicy",
-    "MutatingAdmissionWebhook",
     "NodeDeclaredFeatureValidator",
     "OwnerReferencesPermissionEnforcement",
     "PodNodeSelector",
     "PodTolerationRestriction",
     "PodTopologyLabels",
     "ValidatingAdmissionPolicy",
-    "ValidatingAdmissionWebhook",
 ];
 
 /// The configured plugins in order, what upstream's registries do themselves first.

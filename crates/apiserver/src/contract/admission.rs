@@ -5,6 +5,7 @@ use api::{Object, ResourceDef};
 use async_trait::async_trait;
 use machinery::gvk::Name;
 use machinery::{GroupResource, Status};
+use parking_lot::Mutex;
 use std::sync::Arc;
 
 /// What a request does to an object.
@@ -32,6 +33,27 @@ impl Operation {
     }
 }
 
+/// Texts for `Warning` headers, gathered while a request is admitted.
+#[derive(Debug, Default)]
+pub struct Warnings(Mutex<Vec<String>>);
+
+impl Warnings {
+    /// Adds one.
+    pub fn push(&self, text: String) {
+        self.0.lock().push(text);
+    }
+
+    /// Adds several.
+    pub fn extend(&self, texts: impl IntoIterator<Item = String>) {
+        self.0.lock().extend(texts);
+    }
+
+    /// Takes what was gathered so far.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock())
+    }
+}
+
 /// A write on its way to storage.
 #[derive(Debug)]
 pub struct AdmissionRequest {
@@ -56,7 +78,7 @@ pub struct AdmissionRequest {
     /// The options of the request as JSON (`CreateOptions`, `UpdateOptions`, `PatchOptions`, `DeleteOptions`).
     pub options: serde_json::Value,
     /// Texts for `Warning` headers; plugins add to it.
-    pub warnings: Vec<String>,
+    pub warnings: Warnings,
 }
 
 impl AdmissionRequest {

@@ -14,7 +14,7 @@ mod context;
 mod security;
 mod subresource;
 
-pub use admission::{Admission, AdmissionRequest, Operation};
+pub use admission::{Admission, AdmissionRequest, Operation, Warnings};
 pub use context::{Context, Lookup};
 pub use security::{Attributes, Authenticator, Authorizer, Decision, UserInfo};
 pub use subresource::{ConnectCall, ObjectCall, SubresourceHandler, UpdateRules, VirtualResource};

@@ -57,7 +57,7 @@ impl Registry {
             old: None,
             dry_run: options.dry_run,
             options: super::update::options_json("CreateOptions", options),
-            warnings: Vec::new(),
+            warnings: crate::contract::Warnings::default(),
         };
         for attempt in 1..=NAME_ATTEMPTS {
             let mut attempt_object = object.clone_object();
@@ -74,7 +74,7 @@ impl Registry {
             };
             let candidate = Self::validate_new(caller, def, &mut request)?;
             request.object = Some(candidate);
-            self.admit_validate(&request).await?;
+            self.admit_validate(caller, &request).await?;
             let Some(candidate) = request.object.take() else { break };
             match self.commit_new(def, namespace, candidate, options, reservation).await? {
                 Some(object) => return Ok(Written { object, created: true }),

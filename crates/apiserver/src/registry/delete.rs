@@ -132,10 +132,10 @@ impl Registry {
             old: Some(old.clone()),
             dry_run: options.dry_run,
             options: options_json(options),
-            warnings: Vec::new(),
+            warnings: crate::contract::Warnings::default(),
         };
         self.admit(caller, &mut request).await?;
-        self.admit_validate(&request).await
+        self.admit_validate(caller, &request).await
     }
 
     #[allow(clippy::too_many_arguments, reason = "one step of one loop, split for its length")]

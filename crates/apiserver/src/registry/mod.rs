@@ -244,14 +244,19 @@ impl Registry {
         for plugin in self.plugins()?.admission.iter().filter(|p| p.handles(operation)) {
             plugin.admit(request).await?;
         }
-        caller.warn(request.warnings.drain(..));
+        caller.warn(request.warnings.take());
         Ok(())
     }
 
-    pub(crate) async fn admit_validate(&self, request: &AdmissionRequest) -> Result<(), Status> {
+    pub(crate) async fn admit_validate(
+        &self,
+        caller: &Caller,
+        request: &AdmissionRequest,
+    ) -> Result<(), Status> {
         for plugin in self.plugins()?.admission.iter().filter(|p| p.handles(request.operation)) {
             plugin.validate(request).await?;
         }
+        caller.warn(request.warnings.take());
         Ok(())
     }
 }

@@ -215,7 +215,7 @@ impl Registry {
             old: Some(before.object.clone()),
             dry_run: update.options.dry_run,
             options: options_json(update.options_kind, update.options),
-            warnings: Vec::new(),
+            warnings: crate::contract::Warnings::default(),
         };
         self.admit(caller, &mut request).await?;
         let Some(mut new) = request.object.take() else {
@@ -230,7 +230,7 @@ impl Registry {
         validate(update, new.as_mut(), old)?;
         caller.warn(def.strategy.warnings(new.as_ref(), Some(old)));
         request.object = Some(new);
-        self.admit_validate(&request).await?;
+        self.admit_validate(caller, &request).await?;
         let Some(new) = request.object.take() else {
             return Err(Status::internal("an admission plugin took the object away"));
         };

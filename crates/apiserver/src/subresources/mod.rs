@@ -9,6 +9,8 @@ mod pods;
 mod reviews;
 mod token;
 
+pub(crate) use connect::service_endpoint;
+
 use crate::contract::{SubresourceHandler, VirtualResource};
 use api::StoredObject;
 use machinery::Status;

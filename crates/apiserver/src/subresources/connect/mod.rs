@@ -9,6 +9,8 @@ mod proxy;
 mod service_endpoints;
 mod trust;
 
+pub(crate) use service_endpoints::pick as service_endpoint;
+
 use crate::contract::SubresourceHandler;
 use std::sync::Arc;
 

@@ -155,7 +155,8 @@ impl SubresourceHandler for ServiceProxy {
     async fn connect(&self, context: &Context, call: ConnectCall) -> Result<Response, Status> {
         let full_name = call.info.name.clone();
         let named = parse(&full_name).ok_or_else(|| bad_name("service", &full_name))?;
-        let (address, port) = service_endpoints::pick(context, &call, named.name, named.port).await?;
+        let (address, port) =
+            service_endpoints::pick(context, &call.info.namespace, named.name, named.port).await?;
         to_backend(context, call, &address, port, named.tls, "service").await
     }
 }

@@ -1,6 +1,6 @@
 //! One ready endpoint of a service, for the proxy.
 
-use crate::contract::{ConnectCall, Context};
+use crate::contract::Context;
 use api::Kind;
 use api::common::{items, text};
 use api::k8s_openapi::api::core::v1::Service;
@@ -9,13 +9,12 @@ use api::transport::Target;
 use machinery::{GroupResource, GroupVersionResource, Status};
 
 /// Address and port behind `port` of the service: a name, a number, or empty for the only one.
-pub(super) async fn pick(
+pub(crate) async fn pick(
     context: &Context,
-    call: &ConnectCall,
+    namespace: &str,
     name: &str,
     port: &str,
 ) -> Result<(String, i32), Status> {
-    let namespace = &call.info.namespace;
     let target = Target::all(GroupVersionResource::new("", "v1", Service::PLURAL));
     let found = context.loopback.get(&target.in_namespace(namespace).named(name)).await?;
     let service = found.get::<Service>().map_err(Status::internal)?;
