@@ -21,6 +21,7 @@ mod node_ipam;
 mod node_lifecycle;
 mod pod_gc;
 mod replica_set;
+mod resource_quota;
 mod role_aggregation;
 mod root_ca;
 mod service_account;

@@ -70,5 +70,6 @@ pub const TABLE: &[Descriptor] = &[
         "clusterrole-aggregation-controller",
         crate::role_aggregation::run
     ),
+    row!("resourcequota-controller", "resourcequota-controller", crate::resource_quota::run),
     row!("namespace-controller", "namespace-controller", crate::namespace::run),
 ];
