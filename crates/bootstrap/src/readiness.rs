@@ -149,7 +149,12 @@ pub(crate) fn describe(items: &[Item], complaints: &[String]) -> String {
 
 fn node_item(node: &Node) -> Item {
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+    let tainted = taints.into_iter().any(|taint| taint.key == "node.kubernetes.io/not-ready");
     let problem = match conditions.iter().find(|condition| condition.type_ == "Ready") {
+        Some(ready) if ready.status == "True" && tainted => {
+            Some("is ready, but takes no pods yet".to_owned())
+        }
         Some(ready) if ready.status == "True" => None,
         Some(ready) => Some(ready.message.clone().or_else(|| ready.reason.clone()).unwrap_or_default()),
         None => Some("the kubelet has not reported yet".to_owned()),

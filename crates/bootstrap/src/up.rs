@@ -141,7 +141,6 @@ impl Up {
         control.start_scheduler();
         step.done();
         let admin = control.admin();
-        let addons = tokio::spawn(apply_addons(admin.clone()));
 
         let step = progress.step(&format!("node {}", first.name));
         let settings = NodeSettings::new(&first.name, address, self.layout.node(&first.name));
@@ -160,8 +159,9 @@ impl Up {
         self.wait_for_nodes(&admin, &clock, tasks).await?;
         step.done_with(&address.to_string());
 
-        addons.await.context("failed to apply the add-ons")??;
         let step = progress.step("cluster DNS");
+        // Not before a node takes pods: a pod that waits for one is tried again only after a back-off.
+        apply_addons(admin.clone()).await?;
         wait_for_dns(&admin, &clock, tasks).await?;
         step.done_with(&DNS_IP.to_string());
         let doors = doors::open(&admin, &self.host_network, !self.places.is_empty(), address, &clock, tasks);

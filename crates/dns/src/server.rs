@@ -7,22 +7,27 @@ use async_trait::async_trait;
 use client::{Client, InformerFactory};
 use component::serve::{self, full};
 use component::{SharedClock, Tasks};
+use futures::future::BoxFuture;
 use hickory_proto::op::{Metadata, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, Record};
 use hickory_server::Server;
 use hickory_server::net::runtime::Time;
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::MessageResponseBuilder;
+use http::StatusCode;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::watch;
 
 /// How long an idle TCP connection is kept.
 const TCP_IDLE: Duration = Duration::from_secs(10);
 /// Answers queued per TCP connection.
 const TCP_ANSWERS: usize = 32;
+
+/// How long a probe of readiness waits for it; less than probes' usual timeout of a second.
+const PROBE_PATIENCE: Duration = Duration::from_millis(800);
 
 /// How cluster DNS runs.
 #[derive(Clone, Debug)]
@@ -158,9 +163,9 @@ pub async fn run(config: Config, client: Client, clock: SharedClock, tasks: Task
     let listen = |source| Error::Listen { address: config.listen, source };
     let udp = UdpSocket::bind(config.listen).await.map_err(listen)?;
     let tcp = TcpListener::bind(config.listen).await.map_err(listen)?;
-    let ready = Arc::new(AtomicBool::new(false));
+    let ready = watch::Sender::new(false);
     if let Some(address) = config.health {
-        serve_health(address, ready.clone(), &tasks).await?;
+        serve_health(address, ready.subscribe(), clock.clone(), &tasks)?;
     }
     let informers = InformerFactory::new(client, clock, tasks.clone());
     let cluster = Informed::start(&informers);
@@ -171,7 +176,7 @@ pub async fn run(config: Config, client: Client, clock: SharedClock, tasks: Task
     let mut server = Server::new(Handler { zone, forwarder: config.forwarder });
     server.register_socket(udp);
     server.register_listener(tcp, TCP_IDLE, TCP_ANSWERS);
-    ready.store(true, Ordering::Release);
+    ready.send_replace(true);
     tracing::info!(address = %config.listen, domain = config.domain, "cluster DNS is ready");
     tasks.stopping().cancelled().await;
     if let Err(error) = server.shutdown_gracefully().await {
@@ -180,24 +185,37 @@ pub async fn run(config: Config, client: Client, clock: SharedClock, tasks: Task
     Ok(())
 }
 
-async fn serve_health(address: SocketAddr, ready: Arc<AtomicBool>, tasks: &Tasks) -> Result<(), Error> {
+/// Whether the cluster was seen; waits a little for it, so that a probe that comes early is not a failed one.
+async fn becomes_ready(mut ready: watch::Receiver<bool>, clock: SharedClock) -> bool {
+    tokio::select! {
+        seen = ready.wait_for(|ready| *ready) => seen.is_ok(),
+        () = clock.sleep(PROBE_PATIENCE) => false,
+    }
+}
+
+fn serve_health(
+    address: SocketAddr,
+    ready: watch::Receiver<bool>,
+    clock: SharedClock,
+    tasks: &Tasks,
+) -> Result<(), Error> {
     let failed = |source| Error::Listen { address, source };
     let listener = std::net::TcpListener::bind(address).map_err(failed)?;
-    let handler = move |request: serve::Request| -> futures::future::BoxFuture<'static, serve::Response> {
-        let good = match request.uri().path() {
-            "/health" => Some(true),
-            "/ready" => Some(ready.load(Ordering::Acquire)),
-            _ => None,
-        };
-        let (code, text) = match good {
-            Some(true) => (200, "OK"),
-            Some(false) => (503, "the cluster's Services have not been seen yet"),
-            None => (404, "not found"),
-        };
-        let mut response = http::Response::new(full(text));
-        *response.status_mut() =
-            http::StatusCode::from_u16(code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
-        Box::pin(std::future::ready(response))
+    let handler = move |request: serve::Request| -> BoxFuture<'static, serve::Response> {
+        let (ready, clock) = (ready.clone(), clock.clone());
+        Box::pin(async move {
+            let (code, text) = match request.uri().path() {
+                "/health" => (StatusCode::OK, "OK"),
+                "/ready" if becomes_ready(ready, clock).await => (StatusCode::OK, "OK"),
+                "/ready" => {
+                    (StatusCode::SERVICE_UNAVAILABLE, "the cluster's Services have not been seen yet")
+                }
+                _ => (StatusCode::NOT_FOUND, "not found"),
+            };
+            let mut response = http::Response::new(full(text));
+            *response.status_mut() = code;
+            response
+        })
     };
     serve::serve(listener, None, serve::Limits::default(), tasks, Arc::new(handler)).map_err(failed)?;
     Ok(())

@@ -66,6 +66,9 @@ impl Streak {
     }
 }
 
+/// No program serves in its first instant; a probe that comes before would cost it a whole period.
+const BREATH: Duration = Duration::from_millis(100);
+
 impl Worker {
     /// Probes until the container's fate is decided or the group stops.
     pub(super) async fn run(self, mut opened: watch::Receiver<bool>) {
@@ -93,7 +96,7 @@ impl Worker {
 
     async fn initial_delay(&self) {
         let delay = u64::try_from(self.probe.initial_delay_seconds.unwrap_or(0)).unwrap_or(0);
-        let delay = Duration::from_secs(delay);
+        let delay = Duration::from_secs(delay).max(BREATH);
         let now = client::time::now(&*self.kubelet.clock).as_nanosecond();
         let age = Duration::from_nanos(u64::try_from(now - i128::from(self.started_at)).unwrap_or(0));
         self.kubelet.clock.sleep(delay.saturating_sub(age)).await;
