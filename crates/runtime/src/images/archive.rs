@@ -29,16 +29,24 @@ struct DockerImage {
 /// Blocks: call off async threads.
 pub fn import(store: &Store, path: &Path, name: Option<&Name>) -> Result<Vec<Image>, ImageError> {
     let file = File::open(path).context(|| format!("open image archive {}", path.display()))?;
+    read(store, file, name).map_err(|error| match error {
+        ImageError::Broken { what, why } => {
+            ImageError::broken(format!("image archive {}", path.display()), format!("{what}: {why}"))
+        }
+        other => other,
+    })
+}
+
+fn read(store: &Store, file: File, name: Option<&Name>) -> Result<Vec<Image>, ImageError> {
     let archive = Archive::open(store, file)?;
-    let images = if archive.files.contains_key("manifest.json") {
-        docker(store, &archive, name)?
-    } else if archive.files.contains_key("index.json") {
-        layout(store, &archive, name)?
-    } else {
-        let why = "it has neither manifest.json (docker save) nor index.json (OCI layout)";
-        return Err(ImageError::broken(format!("image archive {}", path.display()), why));
-    };
-    Ok(images)
+    if archive.files.contains_key("manifest.json") {
+        return docker(store, &archive, name);
+    }
+    if archive.files.contains_key("index.json") {
+        return layout(store, &archive, name);
+    }
+    let why = "it has neither manifest.json (docker save) nor index.json (OCI layout)";
+    Err(ImageError::broken("its content", why))
 }
 
 /// An uncompressed archive that can be read at any place.
@@ -58,7 +66,7 @@ enum Place {
 
 impl Archive {
     fn open(store: &Store, mut file: File) -> Result<Self, ImageError> {
-        let broken = |error: std::io::Error| ImageError::broken("the image archive", error);
+        let broken = |error: std::io::Error| ImageError::broken("its tar", error);
         let mut head = [0; 4];
         let length = file.read(&mut head).map_err(broken)?;
         file.seek(SeekFrom::Start(0)).map_err(broken)?;
@@ -82,10 +90,7 @@ impl Archive {
             };
             files.insert(name, place);
             if files.len() > MAX_FILES {
-                return Err(ImageError::broken(
-                    "the image archive",
-                    format!("it has more than {MAX_FILES} files"),
-                ));
+                return Err(ImageError::broken("its tar", format!("it has more than {MAX_FILES} files")));
             }
         }
         Ok(Self { file, files })
@@ -106,7 +111,7 @@ impl Archive {
                 None => break,
             }
         }
-        Err(ImageError::broken("the image archive", format!("{name:?} is missing")))
+        Err(ImageError::broken("its tar", format!("{name:?} is missing")))
     }
 
     fn json(&self, name: &str) -> Result<Vec<u8>, ImageError> {
@@ -148,12 +153,12 @@ fn expand(store: &Store, file: File) -> Result<File, ImageError> {
         .open(&path)
         .context(|| format!("make {}", path.display()))?;
     std::fs::remove_file(&path).context(|| format!("unlink {}", path.display()))?;
-    let broken = |error: std::io::Error| ImageError::broken("the image archive", error);
+    let broken = |error: std::io::Error| ImageError::broken("its tar", error);
     let plain = super::unpack::decompress(file).map_err(broken)?;
     let limit = super::Limits::default().bytes;
     let copied = std::io::copy(&mut plain.take(limit), &mut copy).map_err(broken)?;
     if copied == limit {
-        return Err(ImageError::broken("the image archive", format!("it is larger than {limit} bytes")));
+        return Err(ImageError::broken("its tar", format!("it is larger than {limit} bytes")));
     }
     copy.seek(SeekFrom::Start(0)).map_err(broken)?;
     Ok(copy)

@@ -9,6 +9,7 @@ mod error;
 mod events;
 pub(crate) mod exec;
 mod image_service;
+mod import_service;
 pub(crate) mod model;
 mod readiness;
 mod records;
@@ -26,6 +27,7 @@ use crate::images::{Limits, Registries, Store};
 use component::{SharedClock, Tasks};
 use cri::v1::image_service_server::ImageServiceServer;
 use cri::v1::runtime_service_server::RuntimeServiceServer;
+use cri::windlass::images_server::ImagesServer;
 use linux::Context;
 use linux::cgroup::Cgroups;
 use model::Model;
@@ -137,9 +139,11 @@ fn accept(inner: &Arc<Inner>, listener: UnixListener) {
     let images = ImageServiceServer::new(image_service::Service(inner.clone()))
         .max_decoding_message_size(limit)
         .max_encoding_message_size(limit);
+    let import = ImagesServer::new(import_service::Service(inner.clone()));
     let stopping = inner.tasks.stopping().clone();
     inner.tasks.spawn("cri", async move {
-        let server = tonic::transport::Server::builder().add_service(runtime).add_service(images);
+        let server =
+            tonic::transport::Server::builder().add_service(runtime).add_service(images).add_service(import);
         let incoming = UnixListenerStream::new(listener);
         // Streams of events have no end of their own: stop at once rather than wait for their readers.
         let serving = server.serve_with_incoming(incoming);

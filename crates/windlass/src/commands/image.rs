@@ -4,8 +4,11 @@ use anyhow::{Context, Result, bail};
 use bootstrap::layout::Layout;
 use bootstrap::options::DATA_DIR;
 use clap::{Args, Subcommand};
+use cri::tonic::transport::Channel;
 use cri::v1::image_service_client::ImageServiceClient;
 use cri::v1::{AuthConfig, ImageSpec, ListImagesRequest, PullImageRequest, RemoveImageRequest};
+use cri::windlass::ImportRequest;
+use cri::windlass::images_client::ImagesClient;
 use std::path::{Path, PathBuf};
 
 /// Flags of `windlass image`.
@@ -78,14 +81,26 @@ fn spec(image: &str) -> Option<ImageSpec> {
     Some(ImageSpec { image: image.to_owned(), ..ImageSpec::default() })
 }
 
+// The runtime opens the file itself: it shares the machine's filesystem, but not this process's directory.
+async fn import(channel: Channel, node: &str, file: &Path) -> Result<()> {
+    let path = std::path::absolute(file)?;
+    let request = ImportRequest { path: path.to_string_lossy().into_owned() };
+    let imported = ImagesClient::new(channel).import(request).await;
+    let imported = imported.map_err(|status| anyhow::anyhow!("{}", status.message()))?.into_inner();
+    for image in imported.images {
+        // An archive need not name its images; the id can always be used.
+        let names = if image.names.is_empty() { image.id } else { image.names.join(", ") };
+        println!("{node}: imported {names}");
+    }
+    Ok(())
+}
+
 async fn on_node(command: &ImageCommand, node: &str, socket: &Path) -> Result<()> {
     let channel =
         cri::connect_unix(socket).await.context("its runtime does not answer; is the cluster up?")?;
-    let mut images = ImageServiceClient::new(channel);
+    let mut images = ImageServiceClient::new(channel.clone());
     match command {
-        ImageCommand::Import { file } => {
-            bail!("importing {} is not supported by this version of Windlass", file.display());
-        }
+        ImageCommand::Import { file } => import(channel, node, file).await?,
         ImageCommand::Ls => {
             let listed = images.list_images(ListImagesRequest::default()).await?.into_inner().images;
             println!("{:<12} {:<60} {:<16} {:>10}", "NODE", "IMAGE", "ID", "SIZE");
