@@ -4,6 +4,7 @@
 //! sees, tested on tables, and lets one executor do the I/O through the API. All share one set of informers.
 //! Deliberately absent: any way to the store or the API server other than [`client::Client`].
 
+mod certificates;
 mod common;
 mod config;
 mod context;

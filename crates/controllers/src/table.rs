@@ -71,5 +71,20 @@ pub const TABLE: &[Descriptor] = &[
         crate::role_aggregation::run
     ),
     row!("resourcequota-controller", "resourcequota-controller", crate::resource_quota::run),
+    row!(
+        "certificatesigningrequest-signing-controller",
+        "certificate-controller-csrsigning",
+        crate::certificates::run_signing
+    ),
+    row!(
+        "certificatesigningrequest-approving-controller",
+        "certificate-controller-csrapproving",
+        crate::certificates::run_approving
+    ),
+    row!(
+        "certificatesigningrequest-cleaner-controller",
+        "certificate-controller-csrcleaner",
+        crate::certificates::run_cleaning
+    ),
     row!("namespace-controller", "namespace-controller", crate::namespace::run),
 ];
