@@ -1,5 +1,7 @@
 //! What is changed or refused on its way to storage, and the subresources of pods.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
+
 mod support;
 
 use serde_json::{Value, json};

@@ -1,5 +1,7 @@
 //! Custom resources from definition to deletion.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
+
 mod support;
 
 use serde_json::{Value, json};

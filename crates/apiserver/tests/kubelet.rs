@@ -1,5 +1,7 @@
 //! Logs, exec and proxies end to end: client, API server, a kubelet of this test behind TLS, and back.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
+
 mod support;
 
 use apiserver::Config;

@@ -1,5 +1,7 @@
 //! Who may do what: RBAC, its defaults, escalation, nodes, access reviews.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
+
 mod support;
 
 use serde_json::{Value, json};

@@ -1,5 +1,7 @@
 //! Admission webhooks over TLS: they change, refuse, warn, and may be down.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
+
 mod support;
 
 use base64::Engine;

@@ -114,8 +114,7 @@ fn total(spec: &PodSpec, of: fn(&ResourceRequirements) -> Parsed) -> Parsed {
     let mut sum = Parsed::new();
     let mut add = |container: &Container| {
         for (name, value) in container.resources.as_ref().map(of).unwrap_or_default() {
-            let slot = sum.entry(name).or_insert_with(|| value - value);
-            *slot += value;
+            sum.entry(name).and_modify(|sum| *sum += value).or_insert(value);
         }
     };
     spec.containers.iter().for_each(&mut add);

@@ -31,7 +31,7 @@ pub(super) fn define(crd: &CustomResourceDefinition, tree: &Value) -> Vec<Define
         .enumerate()
         .filter(|(_, version)| version.served || version.storage)
         .collect();
-    versions.sort_by(|a, b| priority(&b.1.name).cmp(&priority(&a.1.name)));
+    versions.sort_by_key(|(_, version)| std::cmp::Reverse(priority(&version.name)));
     let stored = crd.spec.versions.iter().find(|version| version.storage).map(|version| version.name.clone());
     let known = crd.status.as_ref().map(|status| items(&status.stored_versions)).unwrap_or_default();
     // Stored bytes say one version; where they may say another than is asked for, they pass through a conversion.

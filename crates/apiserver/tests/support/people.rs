@@ -40,18 +40,10 @@ impl Server {
     }
 
     /// A request of the administrator that must succeed.
-    #[track_caller]
-    pub fn root<'a>(
-        &'a self,
-        method: &'a str,
-        path: &'a str,
-        body: Value,
-    ) -> impl Future<Output = Value> + 'a {
-        async move {
-            let answer = self.by("root", method, path, &body).await;
-            assert!(answer.code < 300, "{method} {path}: {}", answer.text());
-            if answer.body.is_empty() { Value::Null } else { answer.json() }
-        }
+    pub async fn root(&self, method: &str, path: &str, body: Value) -> Value {
+        let answer = self.by("root", method, path, &body).await;
+        assert!(answer.code < 300, "{method} {path}: {}", answer.text());
+        if answer.body.is_empty() { Value::Null } else { answer.json() }
     }
 
     /// Makes a namespace and its default service account.

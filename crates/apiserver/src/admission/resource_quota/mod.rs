@@ -8,10 +8,10 @@ use super::{forbidden, list};
 use crate::contract::{Admission, AdmissionRequest, Context, Operation};
 use api::Object;
 use api::common::amounts::parse;
-use api::quota::usage::Usage;
-use api::quota::{scopes, usage};
 use api::k8s_openapi::api::core::v1::{ResourceQuota, ResourceQuotaStatus};
 use api::k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use api::quota::usage::Usage;
+use api::quota::{scopes, usage};
 use api::transport::{Target, WriteOptions};
 use async_trait::async_trait;
 use machinery::quantity::{Format, Quantity as Amount};
@@ -120,10 +120,11 @@ impl ResourceQuotas {
         let mut sum = Amount::new(0, Format::DecimalSi);
         for stored in self.context.lookup.list(&request.def.storage, &request.namespace).await? {
             let object = stored.object(request.def.strategy.as_ref()).map_err(Status::internal)?;
-            if scopes::matches(quota, object.as_ref()) && !usage::finished(object.as_ref()) {
-                if let Some(amount) = usage::of(&request.def, object.as_ref()).get(resource) {
-                    sum += *amount;
-                }
+            if scopes::matches(quota, object.as_ref())
+                && !usage::finished(object.as_ref())
+                && let Some(amount) = usage::of(&request.def, object.as_ref()).get(resource)
+            {
+                sum += *amount;
             }
         }
         Ok(sum)

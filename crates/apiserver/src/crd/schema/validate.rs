@@ -243,7 +243,7 @@ fn is_resource_field(name: &str, path: &FieldPath) -> bool {
 
 fn embedded(fields: &Map<String, Value>, path: &FieldPath, errors: &mut FieldErrors) {
     for name in ["apiVersion", "kind"] {
-        if !fields.get(name).and_then(Value::as_str).is_some_and(|text| !text.is_empty()) {
+        if fields.get(name).and_then(Value::as_str).is_none_or(str::is_empty) {
             errors.required(path.child(name), "must not be empty");
         }
     }
