@@ -14,6 +14,7 @@ pub use stats::{Pressure, PressureLine, Stats};
 
 use crate::error::{Context, Error, Result};
 use crate::mount::MountPoint;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -21,8 +22,10 @@ use std::path::{Path, PathBuf};
 const CONTROLLERS: [&str; 8] =
     ["cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "pids", "hugetlb"];
 
-/// How often [`Group::kill`] looks again for processes that were forking meanwhile.
+/// How often [`Group::kill`] looks again for processes that were forking meanwhile, and how long it waits in each
+/// round for one that it killed: on a busy machine dying takes a while.
 const KILL_ROUNDS: usize = 100;
+const KILL_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 /// Where the hierarchies are mounted.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -211,16 +214,18 @@ impl Group {
         }
         // Version 1 has no such file, and a process may sit in one hierarchy only.
         for _ in 0..KILL_ROUNDS {
-            let mut alive = false;
-            for pid in self.processes()? {
-                alive |= still_runs(pid)
-                    && crate::process::open(pid)
-                        .and_then(|handle| crate::process::signal(&handle, libc::SIGKILL))
-                        .unwrap_or(false);
+            let mut alive = None;
+            for pid in self.processes()?.into_iter().filter(|pid| still_runs(*pid)) {
+                // One that cannot be opened or signalled has just ended.
+                if let Ok(handle) = crate::process::open(pid)
+                    && crate::process::signal(&handle, libc::SIGKILL).unwrap_or(false)
+                {
+                    alive = Some(handle);
+                }
             }
-            if !alive {
-                return Ok(());
-            }
+            let Some(handle) = alive else { return Ok(()) };
+            // Readable once it has ended, reaped or not. A signal that interrupts the wait only shortens it.
+            let _ = poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&KILL_PAUSE));
         }
         Err(Error::refused(
             format!("kill the processes of cgroup {}", self.path()),

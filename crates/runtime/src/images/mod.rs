@@ -16,6 +16,7 @@ pub use archive::import;
 pub use metadata::{ImageConfig, ProcessConfig};
 pub use pull::{Credentials, Registries};
 pub use reference::Name;
+pub(crate) use store::Lease;
 pub use store::{Image, Layer, Store, Usage};
 pub use unpack::Limits;
 

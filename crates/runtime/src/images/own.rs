@@ -19,7 +19,6 @@ struct Fingerprint {
     inode: u64,
     size: u64,
     modified: (i64, i64),
-    changed: (i64, i64),
     version: String,
     image: Option<Digest>,
 }
@@ -36,8 +35,7 @@ impl Store {
             inode: status.ino(),
             size: status.size(),
             modified: (status.mtime(), status.mtime_nsec()),
-            // A hard link made below changes the time of change of the file itself, so it is left out.
-            changed: (0, 0),
+            // Not the time of change: the hard link made below changes that of the program itself.
             version: version.to_owned(),
             image: None,
         };

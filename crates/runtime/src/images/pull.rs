@@ -10,7 +10,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use linux::Context;
 use oci_client::client::{BlobResponse, Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
-use oci_client::errors::OciDistributionError;
+use oci_client::errors::{OciDistributionError, OciErrorCode};
 use oci_client::secrets::RegistryAuth;
 use std::io::Read;
 use std::path::PathBuf;
@@ -101,6 +101,8 @@ async fn connect(
     } else {
         &[ClientProtocol::Https]
     };
+    // The client takes the process's default; somebody else may have chosen it before, the same one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let mut last = None;
     for protocol in protocols {
         let config = ClientConfig {
@@ -162,10 +164,15 @@ fn failed(name: &Name, error: &OciDistributionError) -> ImageError {
         error,
         OciDistributionError::UnauthorizedError { .. } | OciDistributionError::AuthenticationFailure(_)
     );
+    let codes: &[_] = match error {
+        OciDistributionError::RegistryError { envelope, .. } => &envelope.errors,
+        _ => &[],
+    };
+    let says = |wanted: &[OciErrorCode]| codes.iter().any(|said| wanted.contains(&said.code));
+    let unauthorized = unauthorized || says(&[OciErrorCode::Unauthorized, OciErrorCode::Denied]);
     let absent = matches!(error, OciDistributionError::ImageManifestNotFoundError(_))
         || matches!(error, OciDistributionError::ServerError { code: 404, .. })
-        || error.to_string().contains("MANIFEST_UNKNOWN")
-        || error.to_string().contains("NAME_UNKNOWN");
+        || says(&[OciErrorCode::ManifestUnknown, OciErrorCode::NameUnknown, OciErrorCode::NotFound]);
     let mut why = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(inner) = source {

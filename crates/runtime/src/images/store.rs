@@ -76,6 +76,9 @@ struct Inner {
     /// One unpacking of a layer at a time.
     unpacking: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
     temporary: AtomicU64,
+    /// One change of images at a time, from memory to disk: records must be written in the order of their changes.
+    /// Only ever taken on threads that may block.
+    changing: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -135,6 +138,7 @@ impl Store {
                 state: Mutex::new(state),
                 unpacking: Mutex::new(HashMap::new()),
                 temporary: AtomicU64::new(0),
+                changing: Mutex::new(()),
             }),
         };
         store.clear_ingest()?;
@@ -309,6 +313,7 @@ impl Store {
         if let Some(missing) = layers.iter().find(|layer| !self.has_layer(layer)) {
             return Err(ImageError::broken("the image", format!("layer {missing} is missing")));
         }
+        let _only = self.inner.changing.lock();
         let blob = self.blob_path(&id);
         write_durably(&blob, config)?;
         let tags: BTreeSet<String> = names.iter().filter_map(Name::tagged).collect();
@@ -344,16 +349,22 @@ impl Store {
 
     /// Removes an image with all its names. Not there is not an error. Layers go when nothing needs them.
     pub fn remove(&self, text: &str, in_use: &[String]) -> Result<(), ImageError> {
+        let _only = self.inner.changing.lock();
         let Some(image) = self.find(text) else { return Ok(()) };
         let record = self.inner.root.join("images").join(format!("{}.json", image.id.hex()));
         fs::remove_file(&record).context(|| format!("remove {}", record.display()))?;
         self.inner.state.lock().images.remove(&image.id);
         let _ = fs::remove_file(self.blob_path(&image.id));
-        self.collect(in_use)
+        self.collect_unused(in_use)
     }
 
     /// Removes layers that no image, no lease and none of the layer names `in_use` (of containers) needs.
     pub fn collect(&self, in_use: &[String]) -> Result<(), ImageError> {
+        let _only = self.inner.changing.lock();
+        self.collect_unused(in_use)
+    }
+
+    fn collect_unused(&self, in_use: &[String]) -> Result<(), ImageError> {
         let unused: Vec<Digest> = {
             let mut state = self.inner.state.lock();
             let needed: BTreeSet<Digest> =

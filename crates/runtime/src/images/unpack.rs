@@ -217,13 +217,13 @@ impl Unpacker {
         let (uid, gid) = owner(entry).map_err(wrong)?;
         rustix::fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).context(what)?;
         if kind != EntryType::Symlink {
-            let mode = Mode::from_raw_mode(entry.header().mode().map_err(wrong)? & 0o7777);
+            let mode = Mode::from_raw_mode(blank(entry.header().mode()) & 0o7777);
             rustix::fs::chmodat(dir, name, mode, AtFlags::empty()).context(what)?;
         }
         // Links below this directory's own are not followed, and a name has no further part.
         let at = PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd())).join(name);
         extended(entry, &at, path)?;
-        let seconds = i64::try_from(entry.header().mtime().map_err(wrong)?).unwrap_or(0);
+        let seconds = i64::try_from(blank(entry.header().mtime())).unwrap_or(0);
         if kind == EntryType::Directory {
             self.directories.push((path.to_owned(), seconds));
         } else {
@@ -238,7 +238,7 @@ impl Unpacker {
         let (uid, gid) = owner(entry).map_err(wrong)?;
         let path = format!("/proc/self/fd/{}", self.root.as_raw_fd());
         rustix::fs::chownat(rustix::fs::CWD, &path, Some(uid), Some(gid), AtFlags::empty()).context(what)?;
-        let mode = Mode::from_raw_mode(entry.header().mode().map_err(wrong)? & 0o7777);
+        let mode = Mode::from_raw_mode(blank(entry.header().mode()) & 0o7777);
         rustix::fs::chmod(&path, mode).context(what)?;
         Ok(())
     }
@@ -287,7 +287,12 @@ fn link_target<R: Read>(entry: &Entry<'_, R>, path: &Path) -> Result<Vec<u8>, Im
 fn owner<R: Read>(entry: &Entry<'_, R>) -> std::io::Result<(Uid, Gid)> {
     let id = |id: u64| u32::try_from(id).map_err(|_| std::io::Error::other("an owner's number is too large"));
     let header = entry.header();
-    Ok((Uid::from_raw(id(header.uid()?)?), Gid::from_raw(id(header.gid()?)?)))
+    Ok((Uid::from_raw(id(blank(header.uid()))?), Gid::from_raw(id(blank(header.gid()))?)))
+}
+
+// Archivers may leave a number's field empty, which means 0.
+fn blank<T: Default>(field: std::io::Result<T>) -> T {
+    field.unwrap_or_default()
 }
 
 fn times(seconds: i64) -> Timestamps {

@@ -4,7 +4,7 @@ use super::model::{Container, Phase, container_name, new_id};
 use super::records::{self, ContainerRecord};
 use super::sandboxes::{cgroup_parent, files, remove_group};
 use super::{Error, Inner, blocking, events};
-use crate::images::{Image, ImageError, Store};
+use crate::images::{Image, ImageError, Lease, Store};
 use crate::shim::client;
 use crate::shim::protocol::{Reply, Request};
 use crate::spec::{self, Ingredients};
@@ -36,17 +36,18 @@ pub(crate) async fn create(inner: &Arc<Inner>, request: v1::CreateContainerReque
     inner.model.lock().reserve(&container_name(&sandbox.record.id, &config), &id)?;
     let (work, own, pod) = (inner.clone(), id.clone(), sandbox.record.id.clone());
     let made = blocking(move || make(&work, &own, &pod, &sandbox.config(), config)).await;
-    let container = match made {
-        Ok(container) => container,
+    let (container, lease) = match made {
+        Ok(made) => made,
         Err(error) => {
             inner.model.lock().release(&id);
             let dir = inner.config.container_dir(&id);
-            blocking(move || Ok(drop(std::fs::remove_dir_all(dir)))).await.ok();
+            blocking(move || remove_dir(&dir)).await.ok();
             return Err(error);
         }
     };
     let sandbox = container.record.sandbox_id.clone();
     inner.model.lock().containers.insert(id.clone(), container);
+    drop(lease);
     events::send(inner, &id, &sandbox, v1::ContainerEventType::ContainerCreatedEvent);
     Ok(id)
 }
@@ -57,11 +58,11 @@ fn make(
     sandbox_id: &str,
     sandbox: &v1::PodSandboxConfig,
     config: v1::ContainerConfig,
-) -> Result<Container, Error> {
+) -> Result<(Container, Lease), Error> {
     let wanted = config.image.as_ref().map_or("", |image| image.image.as_str());
     let image = inner.images.find(wanted).ok_or_else(|| ImageError::NotFound(wanted.to_owned()))?;
     // Until the container is in the model, nothing else keeps its layers.
-    let _lease = inner.images.lease(&image.layers);
+    let lease = inner.images.lease(&image.layers);
     let process = inner.images.config(&image)?.process();
     let directory = inner.config.container_dir(id);
     let spec = spec::build(&Ingredients {
@@ -90,7 +91,7 @@ fn make(
     };
     records::save(&directory, &record)?;
     records::save_spec(&directory, &spec)?;
-    Ok(Container::new(record, spec, Phase::Created))
+    Ok((Container::new(record, spec, Phase::Created), lease))
 }
 
 // The name it was asked for by, if it still has it; the kubelet asks by id and says the name beside it.
@@ -305,13 +306,7 @@ pub(crate) async fn remove(inner: &Arc<Inner>, id: &str) -> Result<(), Error> {
     let (dir, group) = (inner.config.container_dir(&id), inner.cgroups.group(&container.spec.cgroup)?);
     blocking(move || {
         remove_group(&group)?;
-        match std::fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).context(|| format!("remove {}", dir.display()))?;
-            }
-            _ => {}
-        }
-        Ok(())
+        remove_dir(&dir)
     })
     .await?;
     {
@@ -321,6 +316,15 @@ pub(crate) async fn remove(inner: &Arc<Inner>, id: &str) -> Result<(), Error> {
     }
     events::send(inner, &id, &container.record.sandbox_id, v1::ContainerEventType::ContainerDeletedEvent);
     Ok(())
+}
+
+fn remove_dir(dir: &std::path::Path) -> Result<(), Error> {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Ok(Err(error).context(|| format!("remove {}", dir.display()))?)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Changes a container's limits.

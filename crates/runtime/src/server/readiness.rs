@@ -20,7 +20,7 @@ pub(crate) fn status(inner: &Inner, verbose: bool) -> v1::StatusResponse {
         }
     };
     let features = v1::RuntimeHandlerFeatures { recursive_read_only_mounts: true, user_namespaces: false };
-    let handler = |name: &str| v1::RuntimeHandler { name: name.to_owned(), features: Some(features.clone()) };
+    let handler = |name: &str| v1::RuntimeHandler { name: name.to_owned(), features: Some(features) };
     let mut response = v1::StatusResponse {
         status: Some(v1::RuntimeStatus { conditions: vec![runtime, network] }),
         runtime_handlers: vec![handler(""), handler("windlass")],

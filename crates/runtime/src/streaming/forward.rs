@@ -7,7 +7,7 @@ use bytes::Bytes;
 use linux::Context;
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -66,7 +66,7 @@ async fn connect(inner: &Arc<Inner>, sandbox: &str, port: u16) -> Result<TcpStre
 }
 
 // The socket belongs to the namespace it is made in, whichever thread uses it later.
-fn connect_blocking(netns: &PathBuf, port: u16) -> Result<std::net::TcpStream, Error> {
+fn connect_blocking(netns: &Path, port: u16) -> Result<std::net::TcpStream, Error> {
     let dial = || {
         let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, port));

@@ -185,11 +185,7 @@ where
     tasks.spawn_until_stopped("websocket", async move {
         while let Some(Ok(message)) = stream.next().await {
             match message {
-                Message::Binary(data) => {
-                    if to_inner.write_all(&data).await.is_err() {
-                        return;
-                    }
-                }
+                Message::Binary(data) if to_inner.write_all(&data).await.is_err() => return,
                 Message::Close(_) => break,
                 _ => {}
             }

@@ -1,6 +1,9 @@
 //! Pods on the real kernel: the runtime behind its socket, shims, namespaces, cgroups, overlayfs. Needs root and a
 //! static busybox. This program is also the shim: the runtime starts it again with `shim` as its first argument.
 
+// A test that cannot go on is to fail.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod containers;
 mod fixture;
 mod streaming;
