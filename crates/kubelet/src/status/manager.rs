@@ -26,6 +26,8 @@ struct Entry {
     status: PodStatus,
     /// What the API was told last.
     told: Option<PodStatus>,
+    /// The object's revision since then.
+    revision: u64,
     /// Whether a task writes this pod's status now.
     writing: bool,
     /// Whether the object is to be deleted once its status is written.
@@ -93,10 +95,16 @@ impl StatusManager {
                 name: spec::name(pod).to_owned(),
                 status: PodStatus::default(),
                 told: pod.status.clone(),
+                revision: revision(pod),
                 writing: false,
                 finish: false,
             });
             entry.status = status;
+            // Somebody else wrote since, such as the node lifecycle controller while this node was cut off.
+            if revision(pod) > entry.revision {
+                entry.revision = revision(pod);
+                entry.told.clone_from(&pod.status);
+            }
         }
         self.kick(uid);
     }
@@ -172,9 +180,10 @@ impl StatusManager {
         match job {
             Job::Write { namespace, name, body, status } => {
                 let pods = self.client.namespaced::<Pod>(&namespace);
-                pods.patch_status(&name, Patch::Strategic(body.into())).await?;
+                let pod = pods.patch_status(&name, Patch::Strategic(body.into())).await?;
                 if let Some(entry) = self.entries.lock().get_mut(uid) {
                     entry.told = Some(*status);
+                    entry.revision = entry.revision.max(revision(&pod));
                 }
             }
             Job::Delete { namespace, name } => {
@@ -192,6 +201,11 @@ impl StatusManager {
         }
         Ok(())
     }
+}
+
+/// Revisions of one kind of object can be compared (KEP-5504).
+fn revision(pod: &Pod) -> u64 {
+    pod.metadata.resource_version.as_deref().and_then(|revision| revision.parse().ok()).unwrap_or(0)
 }
 
 fn job(uid: &str, entry: &Entry) -> Job {
