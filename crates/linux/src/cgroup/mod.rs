@@ -16,6 +16,7 @@ use crate::error::{Context, Error, Result};
 use crate::mount::MountPoint;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// The controllers that containers use; others are left to their owners.
@@ -258,7 +259,13 @@ fn still_runs(pid: i32) -> bool {
 }
 
 fn make(dir: &Path) -> Result<()> {
-    std::fs::create_dir_all(dir).context(|| format!("make cgroup {}", dir.display()))
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let what = || format!("make cgroup {}", dir.display());
+    std::fs::create_dir_all(dir).context(what)?;
+    // Whatever the umask: a container shall see its own limits, as any user.
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).context(what)
 }
 
 // A new cpuset is empty, and nothing may join it before it has CPUs and memory nodes: each takes its parent's.

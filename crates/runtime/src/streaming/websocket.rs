@@ -12,8 +12,9 @@ use std::collections::HashMap;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tokio_util::sync::CancellationToken;
 
 /// The longest message accepted, in bytes.
@@ -59,6 +60,11 @@ impl Sender {
         };
         self.messages.send(message).await.is_ok()
     }
+}
+
+/// The end of a session. Without this code (RFC 6455, 7.4.1) clients report a broken connection.
+fn goodbye() -> Message {
+    Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::from_static("") }))
 }
 
 async fn accept<I: AsyncRead + AsyncWrite + Unpin>(io: I) -> WebSocketStream<I> {
@@ -120,16 +126,16 @@ async fn write<I: AsyncRead + AsyncWrite + Unpin>(
     closed: CancellationToken,
 ) {
     while let Some(message) = messages.recv().await {
-        let last = matches!(message, Message::Close(_));
+        if matches!(message, Message::Close(_)) {
+            break;
+        }
         if sink.send(message).await.is_err() {
             closed.cancel();
             return;
         }
-        if last {
-            break;
-        }
     }
     // The peer may have hung up first.
+    let _ = sink.send(goodbye()).await;
     let _ = sink.close().await;
 }
 
@@ -201,7 +207,7 @@ where
             }
             buffer.reserve(32 * 1024);
         }
-        let _ = sink.send(Message::Close(None)).await;
+        let _ = sink.send(goodbye()).await;
         let _ = sink.close().await;
     });
     inner
