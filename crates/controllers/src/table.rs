@@ -46,6 +46,11 @@ pub const TABLE: &[Descriptor] = &[
     row!("job-controller", "job-controller", crate::job::run),
     row!("cronjob-controller", "cronjob-controller", crate::cron_job::run),
     row!("ttl-after-finished-controller", "ttl-after-finished-controller", crate::ttl_after_finished::run),
+    row!(
+        "endpointslice-mirroring-controller",
+        "endpoint-slice-mirroring-controller",
+        crate::endpoint_slice_mirroring::run
+    ),
     row!("deployment-controller", "deployment-controller", crate::deployment::run),
     row!("garbage-collector-controller", "garbage-collector-controller", crate::garbage_collector::run),
     row!("node-ipam-controller", "cidrAllocator", crate::node_ipam::run),

@@ -47,7 +47,7 @@ impl Authenticator {
         Ok(match &self.credentials {
             Credentials::None => None,
             Credentials::Token(token) => Some(bearer(token)?),
-            Credentials::TokenFile(path) => Some(self.from_file(path).await?),
+            Credentials::TokenFile(path) => Some(self.file_header(path).await?),
             Credentials::Basic { user, password } => {
                 let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
                 HeaderValue::from_str(&format!("Basic {pair}")).ok()
@@ -65,7 +65,7 @@ impl Authenticator {
         }
     }
 
-    async fn from_file(&self, path: &Path) -> Result<HeaderValue, ConfigError> {
+    async fn file_header(&self, path: &Path) -> Result<HeaderValue, ConfigError> {
         let now = self.clock.instant();
         if let Some((at, value)) = &*self.file.lock()
             && now.duration_since(*at) < REREAD

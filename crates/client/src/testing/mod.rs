@@ -76,8 +76,8 @@ pub struct Request {
 
 /// The row of a resource.
 fn def_of(resource: &GroupVersionResource) -> Result<Arc<ResourceDef>, Status> {
-    let rows = api::table::builtin().iter();
-    rows.filter(|def| def.gvr() == *resource).next().cloned().ok_or_else(Status::no_such_path)
+    let mut rows = api::table::builtin().iter();
+    rows.find(|def| def.gvr() == *resource).cloned().ok_or_else(Status::no_such_path)
 }
 
 impl FakeApi {

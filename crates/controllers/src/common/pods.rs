@@ -1,7 +1,7 @@
 //! Reading pods: active, ready, available, and in which order to delete them.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodCondition, PodSpec, PodTemplateSpec};
+use k8s_openapi::api::core::v1::{Pod, PodCondition, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -67,11 +67,6 @@ pub(crate) fn is_available(pod: &Pod, min_ready: i32, now: Timestamp) -> bool {
 /// The node, empty when unscheduled.
 pub(crate) fn node_of(pod: &Pod) -> &str {
     pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or("")
-}
-
-/// The spec, or an empty one.
-pub(crate) fn spec(pod: &Pod) -> PodSpec {
-    pod.spec.clone().unwrap_or_default()
 }
 
 fn deletion_cost(pod: &Pod) -> i32 {

@@ -168,7 +168,7 @@ fn plan_node(
     let (ended, mut live): (Vec<_>, Vec<_>) =
         present.into_iter().partition(|pod| matches!(phase(pod), "Failed" | "Succeeded"));
     let has_ended = !ended.is_empty();
-    plan.ended.extend(ended.into_iter().map(|pod| Arc::clone(pod)));
+    plan.ended.extend(ended.into_iter().map(Arc::clone));
     if live.is_empty() {
         // A pod that is on its way out still holds its place: ports and the like.
         let is_empty = pods.iter().all(|pod| matches!(phase(pod), "Failed" | "Succeeded"));

@@ -1,5 +1,5 @@
 //! The built-in provisioner `windlass.io/local-path`: a directory on the node that the scheduler chose, as a volume with
-//! affinity to that node. Its class `local-path` is the default one.
+//! affinity to that node. Its class, `local-path`, is made by whoever sets the cluster up.
 //!
 //! Deliberately absent for now, and listed in the gaps: removing the directory of a deleted volume from its node.
 
@@ -18,7 +18,6 @@ use std::sync::Arc;
 
 /// The provisioner's name.
 pub(crate) const NAME: &str = "windlass.io/local-path";
-const CLASS: &str = "local-path";
 const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
 const HOSTNAME: &str = "kubernetes.io/hostname";
 
@@ -36,17 +35,10 @@ pub(crate) async fn run(context: Context) {
     volumes.synced().await;
     classes.synced().await;
     nodes.synced().await;
-    // One item of work, so that a failure is retried.
-    let class_queue = context.queue::<ObjectKey>();
-    class_queue.add(ObjectKey::cluster(CLASS));
     let worker = Arc::new(Worker { context: context.clone(), claims, volumes, classes, nodes });
-    let (claimer, keeper) = (worker.clone(), worker.clone());
-    run_workers("local-path-class", 1, &class_queue, &context.tasks, move |_| {
-        let worker = worker.clone();
-        async move { worker.make_class().await }
-    });
+    let keeper = worker.clone();
     run_workers("local-path-provisioner", 2, &queue, &context.tasks, move |key| {
-        let worker = claimer.clone();
+        let worker = worker.clone();
         async move { worker.provision(&key).await }
     });
     run_workers("local-path-deleter", 1, &volume_queue, &context.tasks, move |key| {
@@ -64,25 +56,7 @@ struct Worker {
     nodes: Informer<Node>,
 }
 
-/// The built-in class.
-fn class() -> StorageClass {
-    let mut class = StorageClass { provisioner: NAME.to_owned(), ..StorageClass::default() };
-    class.metadata.name = Some(CLASS.to_owned());
-    class.metadata.annotations =
-        Some([("storageclass.kubernetes.io/is-default-class".to_owned(), "true".to_owned())].into());
-    class.reclaim_policy = Some("Delete".to_owned());
-    class.volume_binding_mode = Some("WaitForFirstConsumer".to_owned());
-    class
-}
-
 impl Worker {
-    async fn make_class(&self) -> Result<Requeue, Status> {
-        match self.context.client.all::<StorageClass>().create(&class()).await {
-            Err(status) if !status.is_already_exists() => Err(status),
-            _ => Ok(Requeue::No),
-        }
-    }
-
     async fn provision(&self, key: &ObjectKey) -> Result<Requeue, Status> {
         let Some(claim) = self.claims.store().get(key) else { return Ok(Requeue::No) };
         let annotations = claim.metadata.annotations.clone().unwrap_or_default();
@@ -91,22 +65,26 @@ impl Worker {
             .as_ref()
             .is_some_and(|spec| spec.volume_name.as_deref().is_some_and(|name| !name.is_empty()));
         let ours = annotations.get(PROVISIONER).map(String::as_str) == Some(NAME);
-        let Some(node) = annotations.get(SELECTED_NODE).filter(|_| ours && !bound) else {
-            return Ok(Requeue::No);
-        };
-        if claim.metadata.deletion_timestamp.is_some() {
+        if !ours || bound || claim.metadata.deletion_timestamp.is_some() {
             return Ok(Requeue::No);
         }
-        let Some(node) = self.nodes.store().find("", node) else { return Ok(Requeue::No) };
-        let Some(class) = self.classes.store().find("", class_of(&claim).unwrap_or("")) else {
+        let class_name = class_of(&claim).unwrap_or("").to_owned();
+        let failed = |why: &str| {
+            let text = format!("failed to provision volume with StorageClass \"{class_name}\": {why}");
+            self.context.recorder.event(&*claim, EventType::Warning, "ProvisioningFailed", text);
+        };
+        let Some(node) = annotations.get(SELECTED_NODE) else {
+            failed("no node is selected; the class needs volumeBindingMode WaitForFirstConsumer");
             return Ok(Requeue::No);
         };
-        let recorder = &self.context.recorder;
+        let Some(node) = self.nodes.store().find("", node) else { return Ok(Requeue::No) };
+        let Some(class) = self.classes.store().find("", &class_name) else {
+            return Ok(Requeue::No);
+        };
         let volume = match volume(&self.context, &claim, &class, &node) {
             Ok(volume) => volume,
             Err(why) => {
-                let text = format!("failed to provision volume with StorageClass \"{CLASS}\": {why}");
-                recorder.event(&*claim, EventType::Warning, "ProvisioningFailed", text);
+                failed(&why);
                 return Ok(Requeue::No);
             }
         };
@@ -117,13 +95,12 @@ impl Worker {
         match self.context.client.all::<PersistentVolume>().create(&volume).await {
             Ok(_) => {
                 let text = format!("Successfully provisioned volume {name}");
-                recorder.event(&*claim, EventType::Normal, "ProvisioningSucceeded", text);
+                self.context.recorder.event(&*claim, EventType::Normal, "ProvisioningSucceeded", text);
                 Ok(Requeue::No)
             }
             Err(status) if status.is_already_exists() => Ok(Requeue::No),
             Err(status) => {
-                let text = format!("failed to provision volume with StorageClass \"{CLASS}\": {status}");
-                recorder.event(&*claim, EventType::Warning, "ProvisioningFailed", text);
+                failed(&status.message);
                 Err(status)
             }
         }
@@ -228,6 +205,14 @@ mod tests {
         let mut node = Node::default();
         node.metadata.name = Some("a".to_owned());
         client.all::<Node>().create(&node).await.unwrap();
+        let class = r#"{"apiVersion":"storage.k8s.io/v1","kind":"StorageClass","metadata":{"name":"local-path","annotations":{
+            "storageclass.kubernetes.io/is-default-class":"true"}},"provisioner":"windlass.io/local-path",
+            "volumeBindingMode":"WaitForFirstConsumer"}"#;
+        client
+            .all::<StorageClass>()
+            .create(&StorageClass::from_json(class.as_bytes()).unwrap())
+            .await
+            .unwrap();
         let claim = r#"{"apiVersion":"v1","kind":"PersistentVolumeClaim","metadata":{"name":"data"},"spec":{
             "accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"1Gi"}}}}"#;
         let claims = client.namespaced::<PersistentVolumeClaim>("default");

@@ -166,7 +166,11 @@ mod tests {
             (vec![exists("k", None), exists("k", Some(300))], Verdict::Until(Duration::from_secs(100))),
         ];
         for (tolerations, wanted) in rows {
-            assert_eq!(verdict(&[taint.clone()], &tolerations, at(300)), wanted, "{tolerations:?}");
+            assert_eq!(
+                verdict(std::slice::from_ref(&taint), &tolerations, at(300)),
+                wanted,
+                "{tolerations:?}"
+            );
         }
         let harmless = Taint { effect: "NoSchedule".to_owned(), ..taint };
         assert_eq!(verdict(&[harmless], &[], at(300)), Verdict::Stay);
