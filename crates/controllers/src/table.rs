@@ -51,6 +51,7 @@ pub const TABLE: &[Descriptor] = &[
         "endpoint-slice-mirroring-controller",
         crate::endpoint_slice_mirroring::run
     ),
+    row!("ephemeral-volume-controller", "ephemeral_volume", crate::ephemeral_volume::run),
     row!("deployment-controller", "deployment-controller", crate::deployment::run),
     row!("garbage-collector-controller", "garbage-collector-controller", crate::garbage_collector::run),
     row!("node-ipam-controller", "cidrAllocator", crate::node_ipam::run),

@@ -86,7 +86,9 @@ impl Worker {
             return Err(failure.clone());
         }
         if !remaining.is_empty() {
-            return Ok(Requeue::After(if remaining.finalizers().is_empty() { SOON } else { LOOK_AGAIN }));
+            // Pods wake us when they go, and finalizers are others' to remove; anything else is gone in a moment.
+            let slow = remaining.has_pods() || !remaining.finalizers().is_empty();
+            return Ok(Requeue::After(if slow { LOOK_AGAIN } else { SOON }));
         }
         if let Some(finalizers) = namespace.spec.as_mut().and_then(|spec| spec.finalizers.as_mut()) {
             finalizers.retain(|finalizer| finalizer != "kubernetes");

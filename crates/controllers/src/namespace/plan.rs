@@ -27,6 +27,11 @@ impl Remaining {
         self.found.is_empty() && self.failures.is_empty()
     }
 
+    /// Whether pods are still there; they take their time to stop.
+    pub(super) fn has_pods(&self) -> bool {
+        self.found.iter().any(|found| found.resource.group.is_empty() && found.resource.resource == "pods")
+    }
+
     /// How many objects each finalizer holds.
     pub(super) fn finalizers(&self) -> BTreeMap<&str, usize> {
         let mut counts = BTreeMap::new();
