@@ -287,3 +287,95 @@ fn next_due(state: &State) -> Option<Instant> {
         .min();
     backoff.into_iter().chain(waiting).min()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::framework::{Cycle, Filter, Plugin, Rejection};
+    use api::Kind;
+    use component::clock::FakeClock;
+    use k8s_openapi::api::core::v1::Pod;
+    use std::time::SystemTime;
+
+    /// Rejects nothing itself; wakes pods that it is said to have rejected when a node is added.
+    struct NeedsNode;
+
+    impl Plugin for NeedsNode {
+        fn name(&self) -> &'static str {
+            "NeedsNode"
+        }
+        fn may_help(&self, event: ClusterEvent) -> bool {
+            event == ClusterEvent::NodeAdded
+        }
+    }
+
+    impl Filter for NeedsNode {
+        fn filter(&self, _: &Cycle, _: &crate::cache::NodeInfo) -> Result<(), Rejection> {
+            Ok(())
+        }
+    }
+
+    fn queue() -> (Arc<FakeClock>, SchedulingQueue) {
+        let clock = FakeClock::new(SystemTime::UNIX_EPOCH);
+        let framework = Framework { filter: vec![Arc::new(NeedsNode)], ..Framework::default() };
+        (clock.clone(), SchedulingQueue::new(Arc::new(framework), clock))
+    }
+
+    fn pod(name: &str, priority: i32) -> Arc<PodInfo> {
+        let pod = format!(
+            r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"namespace":"n","name":"{name}"}},
+            "spec":{{"containers":[],"priority":{priority}}}}}"#
+        );
+        Arc::new(PodInfo::new(Arc::new(Pod::from_json(pod.as_bytes()).unwrap())))
+    }
+
+    fn name(pod: &QueuedPod) -> String {
+        pod.info.key().name.to_string()
+    }
+
+    #[tokio::test]
+    async fn priority_first_then_age() {
+        let (_, queue) = queue();
+        for (name, priority) in [("old", 0), ("young", 0), ("urgent", 10)] {
+            queue.update(pod(name, priority));
+        }
+        let order = [name(&queue.next().await), name(&queue.next().await), name(&queue.next().await)];
+        assert_eq!(order, ["urgent", "old", "young"]);
+    }
+
+    #[tokio::test]
+    async fn unschedulable_pods_wait_for_an_event_that_may_help() {
+        let (clock, queue) = queue();
+        queue.update(pod("p", 0));
+        let tried = queue.next().await;
+        queue.failed(tried, BTreeSet::from(["NeedsNode"]));
+        queue.notify(ClusterEvent::PodGone);
+        assert_eq!(queue.pending(), (0, 0, 1), "a pod that is gone does not help");
+        queue.notify(ClusterEvent::NodeAdded);
+        assert_eq!(queue.pending(), (0, 1, 0), "the back-off of a failed attempt is waited out");
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(queue.next().await.attempts, 2);
+    }
+
+    #[tokio::test]
+    async fn events_during_an_attempt_are_not_lost() {
+        let (clock, queue) = queue();
+        queue.update(pod("p", 0));
+        let tried = queue.next().await;
+        queue.notify(ClusterEvent::NodeAdded);
+        queue.failed(tried, BTreeSet::from(["NeedsNode"]));
+        assert_eq!(queue.pending(), (0, 1, 0));
+        clock.advance(Duration::from_secs(1));
+        queue.next().await;
+    }
+
+    #[tokio::test]
+    async fn nothing_waits_for_ever() {
+        let (clock, queue) = queue();
+        queue.update(pod("p", 0));
+        let tried = queue.next().await;
+        queue.failed(tried, BTreeSet::from(["NeedsNode"]));
+        clock.advance(MAX_UNSCHEDULABLE);
+        assert_eq!(queue.next().await.attempts, 2);
+    }
+}

@@ -2,11 +2,13 @@
 
 mod balanced_allocation;
 mod image_locality;
+mod inter_pod_affinity;
 mod node_affinity;
 mod node_name;
 mod node_ports;
 mod node_resources_fit;
 mod node_unschedulable;
+mod pod_topology_spread;
 mod scheduling_gates;
 pub mod selectors;
 mod taint_toleration;
@@ -27,6 +29,8 @@ pub const DEFAULTS: &[(&str, Register)] = &[
     ("NodePorts", node_ports::register),
     ("NodeResourcesFit", node_resources_fit::register),
     ("VolumeBinding", volume_binding::register),
+    ("PodTopologySpread", pod_topology_spread::register),
+    ("InterPodAffinity", inter_pod_affinity::register),
     ("NodeResourcesBalancedAllocation", balanced_allocation::register),
     ("ImageLocality", image_locality::register),
 ];
@@ -39,3 +43,6 @@ pub fn defaults(handle: &Handle) -> Framework {
     }
     framework
 }
+
+#[cfg(test)]
+mod tests;

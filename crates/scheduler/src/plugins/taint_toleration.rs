@@ -51,6 +51,17 @@ fn taints(node: &NodeInfo) -> impl Iterator<Item = &Taint> {
     node.node.iter().flat_map(|node| node.spec.iter().flat_map(|spec| spec.taints.iter().flatten()))
 }
 
+/// The first taint that keeps the pod off the node, if one does.
+fn untolerated<'a>(pod: &Pod, node: &'a NodeInfo) -> Option<&'a Taint> {
+    let hard = |taint: &&Taint| taint.effect == "NoSchedule" || taint.effect == "NoExecute";
+    taints(node).filter(hard).find(|taint| !tolerates(pod, taint))
+}
+
+/// Whether a taint keeps the pod off the node.
+pub(super) fn repels(pod: &Pod, node: &NodeInfo) -> bool {
+    untolerated(pod, node).is_some()
+}
+
 impl Plugin for TaintToleration {
     fn name(&self) -> &'static str {
         "TaintToleration"
@@ -62,8 +73,7 @@ impl Plugin for TaintToleration {
 
 impl Filter for TaintToleration {
     fn filter(&self, cycle: &Cycle, node: &NodeInfo) -> Result<(), Rejection> {
-        let hard = |taint: &&Taint| taint.effect == "NoSchedule" || taint.effect == "NoExecute";
-        match taints(node).filter(hard).find(|taint| !tolerates(&cycle.pod.pod, taint)) {
+        match untolerated(&cycle.pod.pod, node) {
             None => Ok(()),
             Some(taint) => {
                 let value = taint.value.as_deref().unwrap_or_default();
