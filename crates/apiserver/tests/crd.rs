@@ -173,3 +173,49 @@ async fn a_deleted_definition_takes_its_objects_along() {
     assert_eq!(list["items"], json!([]));
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_belong_to_the_first_until_it_goes() {
+    let server = defined().await;
+    let mut rival = definition();
+    rival["metadata"]["name"] = json!("gadgets.example.com");
+    rival["spec"]["names"] =
+        json!({"plural": "gadgets", "singular": "gadget", "kind": "Widget", "listKind": "GadgetList"});
+    server.root("POST", CRDS, rival).await;
+    let gadgets = "/apis/example.com/v1/namespaces/default/gadgets";
+    let path = format!("{CRDS}/gadgets.example.com");
+    loop {
+        let crd = server.root("GET", &path, Value::Null).await;
+        let conditions = crd["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        if let Some(names) = conditions.iter().find(|c| c["type"] == "NamesAccepted") {
+            assert_eq!((&names["status"], &names["reason"]), (&json!("False"), &json!("KindConflict")));
+            assert_eq!(names["message"], "\"Widget\" is already in use");
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    server.by("root", "GET", gadgets, &Value::Null).await.expect(404);
+    server.root("DELETE", &format!("{CRDS}/widgets.example.com"), Value::Null).await;
+    until(200, || server.by("root", "GET", gadgets, &Value::Null)).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_definitions_at_once() {
+    let server = server().await;
+    let install = (0..100).map(|i| {
+        let mut crd = definition();
+        let plural = format!("things{i}");
+        crd["metadata"]["name"] = json!(format!("{plural}.example.com"));
+        crd["spec"]["names"] =
+            json!({"plural": plural, "singular": format!("thing{i}"), "kind": format!("Thing{i}")});
+        let server = &server;
+        async move { server.root("POST", CRDS, crd).await }
+    });
+    futures::future::join_all(install).await;
+    for i in [0, 50, 99] {
+        let path = format!("/apis/example.com/v1/things{i}");
+        until(200, || server.by("root", "GET", &path, &Value::Null)).await;
+    }
+    server.stop().await;
+}

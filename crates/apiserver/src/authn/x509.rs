@@ -35,7 +35,7 @@ struct Known {
 pub(crate) struct Authority {
     verifier: Arc<dyn ClientCertVerifier>,
     clock: SharedClock,
-    known: Mutex<HashMap<Fingerprint, Option<Known>>>,
+    known: Mutex<HashMap<Fingerprint, Known>>,
 }
 
 impl Authority {
@@ -58,7 +58,7 @@ impl Authority {
         let known = match known {
             Some(known) => known,
             None => {
-                let fresh = self.verify(leaf, rest, &fingerprint, now);
+                let fresh = self.verify(leaf, rest, &fingerprint, now)?;
                 let mut all = self.known.lock();
                 if all.len() >= REMEMBERED {
                     all.clear();
@@ -66,7 +66,7 @@ impl Authority {
                 all.insert(fingerprint, fresh.clone());
                 fresh
             }
-        }?;
+        };
         (known.not_before <= now && now <= known.not_after).then_some(known.user)
     }
 

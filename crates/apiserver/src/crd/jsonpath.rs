@@ -5,6 +5,11 @@
 
 use serde_json::Value;
 
+/// Bytes of a path.
+const MAX_LENGTH: usize = 1024;
+/// Filters inside filters.
+const MAX_DEPTH: usize = 4;
+
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {
@@ -24,7 +29,10 @@ impl JsonPath {
     pub(super) fn parse(text: &str) -> Option<Self> {
         let text = text.trim().trim_start_matches('{').trim_end_matches('}');
         let text = text.strip_prefix('$').unwrap_or(text);
-        steps(text).map(Self)
+        if text.len() > MAX_LENGTH {
+            return None;
+        }
+        steps(text, 0).map(Self)
     }
 
     /// Everything that the path leads to.
@@ -69,12 +77,15 @@ pub(super) fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-fn steps(mut text: &str) -> Option<Vec<Step>> {
+fn steps(mut text: &str, depth: usize) -> Option<Vec<Step>> {
+    if depth > MAX_DEPTH {
+        return None;
+    }
     let mut steps = Vec::new();
     while !text.is_empty() {
         if let Some(rest) = text.strip_prefix('[') {
             let end = closing(rest)?;
-            steps.push(bracket(rest[..end].trim())?);
+            steps.push(bracket(rest[..end].trim(), depth)?);
             text = &rest[end + 1..];
             continue;
         }
@@ -126,7 +137,7 @@ fn unquote(text: &str) -> Option<&str> {
     ['"', '\''].iter().find_map(|quote| text.strip_prefix(*quote)?.strip_suffix(*quote))
 }
 
-fn bracket(text: &str) -> Option<Step> {
+fn bracket(text: &str, depth: usize) -> Option<Step> {
     if text == "*" {
         return Some(Step::All);
     }
@@ -137,7 +148,7 @@ fn bracket(text: &str) -> Option<Step> {
         let (path, wanted) = filter.split_once("==")?;
         let path = path.trim().strip_prefix('@')?;
         let wanted = unquote(wanted).unwrap_or(wanted.trim());
-        return Some(Step::Filter(steps(path)?, wanted.to_owned()));
+        return Some(Step::Filter(steps(path, depth + 1)?, wanted.to_owned()));
     }
     text.parse().ok().map(Step::Index)
 }

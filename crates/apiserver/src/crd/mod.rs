@@ -60,6 +60,8 @@ pub struct CustomResources {
     context: Context,
     registry: Arc<Registry>,
     entries: Mutex<Entries>,
+    /// Names of definitions that changed since they were last settled.
+    touched: Mutex<HashSet<String>>,
     changed: Notify,
 }
 
@@ -69,6 +71,7 @@ pub async fn start(context: &Context, registry: &Arc<Registry>) -> Arc<CustomRes
         context: context.clone(),
         registry: registry.clone(),
         entries: Mutex::default(),
+        touched: Mutex::default(),
         changed: Notify::new(),
     });
     feed(context, resource(), customs.clone()).await;
@@ -117,6 +120,7 @@ impl Sink for CustomResources {
         for object in objects {
             let name = object.meta().name.clone().unwrap_or_default();
             if let Some(entry) = entry(object, known.get(&name)) {
+                self.touched.lock().insert(name.clone());
                 entries.insert(name, entry);
             }
         }
@@ -125,20 +129,18 @@ impl Sink for CustomResources {
 
     fn set(&self, object: &StoredObject) {
         let name = object.meta().name.clone().unwrap_or_default();
+        self.touched.lock().insert(name.clone());
         let mut entries = self.entries.lock();
         let known = entries.get(&name).cloned();
-        match entry(object, known.as_ref()) {
-            Some(entry) => {
-                let same = known.is_some_and(|known| Arc::ptr_eq(&known.defined, &entry.defined));
-                entries.insert(name, entry);
-                if same {
-                    self.changed.notify_one();
-                    return;
-                }
-            }
-            None => drop(entries.remove(&name)),
+        let Some(entry) = entry(object, known.as_ref()) else { return };
+        let before = known.map(|known| known.defined).unwrap_or_default();
+        let same = Arc::ptr_eq(&before, &entry.defined) || (before.is_empty() && entry.defined.is_empty());
+        entries.insert(name, entry);
+        if same {
+            self.changed.notify_one();
+        } else {
+            self.publish(&entries);
         }
-        self.publish(&entries);
     }
 
     fn remove(&self, object: &StoredObject) {
@@ -165,25 +167,36 @@ impl CustomResources {
         self.changed.notify_one();
     }
 
-    /// Keeps the status of every definition as it should be, and clears away those that are deleted.
+    /// Keeps the status of every definition as it should be, and clears away those that are deleted. Each time
+    /// only those are looked at that changed or wait for names, so that many definitions cost little.
     async fn settle(self: Arc<Self>) {
         let mut cleaning = HashSet::new();
         loop {
-            let all: Vec<Arc<CustomResourceDefinition>> =
+            let touched = std::mem::take(&mut *self.touched.lock());
+            let mut all: Vec<Arc<CustomResourceDefinition>> =
                 self.entries.lock().values().map(|entry| entry.crd.clone()).collect();
             let mut failed = false;
-            for crd in &all {
-                let uid = crd.metadata.uid.clone().unwrap_or_default();
+            for at in 0..all.len() {
+                let crd = all[at].clone();
+                let name = crd.metadata.name.clone().unwrap_or_default();
                 if crd.metadata.deletion_timestamp.is_some() {
-                    if cleanup::is_pending(crd) && cleaning.insert(uid) {
-                        cleanup::spawn(&self.context, crd);
+                    let uid = crd.metadata.uid.clone().unwrap_or_default();
+                    if cleanup::is_pending(&crd) && cleaning.insert(uid) {
+                        cleanup::spawn(&self.context, &crd);
                     }
                     continue;
                 }
-                let Some(planned) = names::plan(crd, &all, self.now()) else { continue };
-                failed |= !self.write(&planned).await;
-                // What one gets decides what the next may have; look again with its status in place.
-                break;
+                if !touched.contains(&name) && names::accepted(&crd) {
+                    continue;
+                }
+                let Some(planned) = names::plan(&crd, &all, self.now()) else { continue };
+                if self.write(&planned).await {
+                    // What one gets decides what the next may have.
+                    all[at] = Arc::new(planned);
+                } else {
+                    failed = true;
+                    self.touched.lock().insert(name);
+                }
             }
             cleaning.retain(|uid| all.iter().any(|crd| crd.metadata.uid.as_ref() == Some(uid)));
             if failed {

@@ -104,6 +104,11 @@ pub(super) fn set_condition(
     }
 }
 
+/// Whether a definition has all its names.
+pub(super) fn accepted(crd: &CustomResourceDefinition) -> bool {
+    api::apiextensions::custom_resource_definition::has_condition(crd, "NamesAccepted")
+}
+
 /// The definition with its status as it should be; `None` when nothing changes.
 pub(super) fn plan(
     crd: &CustomResourceDefinition,
