@@ -36,7 +36,8 @@ async fn apply_creates_changes_and_prunes_fields() {
     let annotation = server.ok("apply view-last-applied deployment/web -o json").await;
     assert!(annotation.contains("\"replicas\": 3"), "{annotation}");
 
-    let conflict = server.ours_with(&["apply", "--server-side", "-f", "-"], DEPLOYMENT).await;
+    let conflict =
+        server.ours_with(&["apply", "--server-side", "--field-manager=other", "-f", "-"], DEPLOYMENT).await;
     assert_eq!(conflict.code, 1);
     assert!(conflict.err.contains("conflict with \"kubectl-client-side-apply\""), "{}", conflict.err);
     let forced = ["apply", "--server-side", "--force-conflicts", "-f", "-"];

@@ -1,12 +1,26 @@
 //! The table of verbs. A new verb is a file here and a row in [`VERBS`]; the command line and help are read from it.
 
 mod apply;
+mod auth;
 mod common;
+mod config;
 mod create;
 mod delete;
+mod describe;
+mod edit;
 mod exec;
+mod expose;
 mod get;
+mod info;
+mod label;
 mod logs;
+mod node;
+mod patch;
+mod port_forward;
+mod rollout;
+mod scale;
+mod set;
+mod wait;
 
 use crate::error::Result;
 use crate::session::Session;
@@ -58,5 +72,32 @@ impl Group {
 }
 
 /// Every verb.
-pub(crate) const VERBS: &[Verb] =
-    &[create::VERB, get::VERB, delete::VERB, logs::VERB, exec::EXEC, exec::ATTACH, apply::VERB];
+pub(crate) const VERBS: &[Verb] = &[
+    create::VERB,
+    expose::VERB,
+    set::VERB,
+    get::VERB,
+    edit::VERB,
+    delete::VERB,
+    rollout::VERB,
+    scale::VERB,
+    info::CLUSTER_INFO,
+    node::CORDON,
+    node::UNCORDON,
+    node::DRAIN,
+    auth::VERB,
+    describe::VERB,
+    logs::VERB,
+    exec::ATTACH,
+    exec::EXEC,
+    port_forward::VERB,
+    apply::VERB,
+    patch::VERB,
+    wait::VERB,
+    label::LABEL,
+    label::ANNOTATE,
+    info::API_RESOURCES,
+    info::API_VERSIONS,
+    config::VERB,
+    info::VERSION,
+];
