@@ -145,3 +145,14 @@ async fn bootstrap_tokens_identify_new_nodes() {
     server.by("abcdef.0123456789abcdee", "POST", WHOAMI, &whoami()).await.expect(401);
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn extension_servers_learn_whom_to_believe() {
+    let server = server().await;
+    let path = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication";
+    let data = server.root("GET", path, Value::Null).await["data"].clone();
+    assert!(data["client-ca-file"].as_str().unwrap().starts_with("-----BEGIN CERTIFICATE-----"));
+    assert_eq!(data["requestheader-allowed-names"], "[\"front-proxy-client\"]");
+    assert_eq!(data["requestheader-username-headers"], "[\"X-Remote-User\"]");
+    server.stop().await;
+}

@@ -1,5 +1,7 @@
 //! Every stored resource of the table through every verb, in process.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what is wrong by failing")]
+
 mod support;
 
 use api::transport::{

@@ -1,5 +1,7 @@
 //! What clients see of create, get, list, update, patch and delete.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what is wrong by failing")]
+
 mod support;
 
 use serde_json::{Value, json};

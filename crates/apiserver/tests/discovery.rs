@@ -1,5 +1,7 @@
 //! Discovery, version, health and metrics; held against the published documents where they are at hand.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what is wrong by failing")]
+
 mod support;
 
 use serde_json::{Value, json};

@@ -1,5 +1,7 @@
 //! The stock kubectl against a real server.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what is wrong by failing")]
+
 mod support;
 
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! Addresses and ports of Services, and the Service that leads to the API itself.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what is wrong by failing")]
+
 mod support;
 
 use serde_json::{Value, json};

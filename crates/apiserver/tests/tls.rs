@@ -1,5 +1,7 @@
 //! TLS, client certificates and HTTP/2.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what is wrong by failing")]
+
 mod support;
 
 use apiserver::{ApiServer, Config, Listen};
@@ -60,11 +62,9 @@ async fn get(address: SocketAddr, config: rustls::ClientConfig, path: &str) -> (
     let mut connection = std::pin::pin!(connection);
     let mut exchange = std::pin::pin!(exchange);
     tokio::time::timeout(Duration::from_secs(20), async {
-        loop {
-            tokio::select! {
-                answer = &mut exchange => return answer,
-                ended = &mut connection => panic!("the connection ended: {ended:?}"),
-            }
+        tokio::select! {
+            answer = &mut exchange => answer,
+            ended = &mut connection => panic!("the connection ended: {ended:?}"),
         }
     })
     .await

@@ -1,5 +1,7 @@
 //! Watches over HTTP and in process: order, selectors, bookmarks, resumption, expiry.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what is wrong by failing")]
+
 mod support;
 
 use api::transport::{ListOptions, Target, Transport, WatchEvent, WatchStream, WriteOptions};

@@ -17,7 +17,12 @@ pub async fn server() -> Server {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(PEOPLE.as_bytes()).unwrap();
     let key = rcgen::KeyPair::generate().unwrap().serialize_pem().into_bytes();
+    let params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    let authority = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem().into_bytes();
     Server::with(Config {
+        client_ca: Some(authority.clone()),
+        front_proxy_ca: Some(authority),
+        front_proxy_names: vec!["front-proxy-client".to_owned()],
         token_file: Some(file.path().to_owned()),
         service_accounts: ServiceAccounts {
             issuer: ISSUER.to_owned(),

@@ -98,9 +98,11 @@ pub(crate) async fn isolation_and_security(fixture: &Fixture) {
     assert!(code != 0 && err.contains("Read-only"), "{err}");
     // Another container of the same image has none of this one's changes; root may write to its own copy only.
     let other = pod.script("other", "echo changed >/etc/top; rm /bin/yes; sleep 1000").await;
-    let (out, _, _) = pod.exec(&other, "cat /etc/top; ls -l /proc/self/fd | wc -l; ls /dev; mount").await;
+    let (out, _, _) =
+        pod.exec(&other, "cat /etc/top; ls -l /proc/self/fd | wc -l; ls /dev; mount; ls -ld /").await;
     assert!(out.starts_with("changed\n"), "{out}");
     assert!(out.contains("full\n") && out.contains("urandom\n"), "{out}");
+    assert!(out.contains("drwxr-xr-x"), "{out}");
     for secret in ["/proc/kcore", "/proc/timer_list"] {
         let (out, _, _) = pod.exec(&other, &format!("head -c 100 {secret} | wc -c")).await;
         assert_eq!(out, "0\n", "{secret}");

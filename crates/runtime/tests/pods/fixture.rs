@@ -157,7 +157,7 @@ impl Fixture {
 
     pub(crate) fn log(&self, name: &str) -> String {
         let text = std::fs::read_to_string(self.logs().join(name).join("0.log")).unwrap();
-        text.lines().map(|line| line.splitn(2, ' ').nth(1).unwrap().to_owned() + "\n").collect()
+        text.lines().map(|line| line.split_once(' ').unwrap().1.to_owned() + "\n").collect()
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod containers;
 mod fixture;
+mod scratch;
 mod streaming;
 mod survival;
 
@@ -29,6 +30,7 @@ const TESTS: &[Test] = tests![
     containers::shared_process_namespace,
     containers::limits_and_statistics,
     containers::log_rotation_and_events,
+    scratch::timing,
     streaming::exec_over_websocket,
     streaming::attach_over_websocket,
     streaming::exec_over_spdy,
@@ -41,10 +43,10 @@ const TESTS: &[Test] = tests![
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     match args.next() {
-        Some(first) if first == "shim" => return runtime::shim::main(args),
+        Some(first) if first == "shim" => runtime::shim::main(args),
         Some(first) if first == "--list" => {
             TESTS.iter().for_each(|(name, _)| println!("{name}: test"));
-            return ExitCode::SUCCESS;
+            ExitCode::SUCCESS
         }
         filter => run(filter.and_then(|filter| filter.into_string().ok())),
     }
