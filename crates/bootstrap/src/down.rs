@@ -94,6 +94,10 @@ fn remove_network(layout: &Layout) -> Result<()> {
         // Links, routes and rules of the nodes go with their namespaces.
         return topology::remove(layout);
     }
+    if layout.nodes().is_empty() {
+        // No node ever ran from here: links and rules of these names are another cluster's.
+        return Ok(());
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(remove_links())?;
     for table in [proxy::nftables::TABLE, network::overlay::TABLE] {

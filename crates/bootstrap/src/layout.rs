@@ -14,9 +14,9 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The layout below `root`.
+    /// The layout below `root`. Made absolute: mounts and cgroups are named after it, however it is written.
     pub fn new(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+        Self { root: std::path::absolute(root).unwrap_or_else(|_| root.to_owned()) }
     }
 
     /// The directory itself.

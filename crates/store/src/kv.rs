@@ -206,7 +206,7 @@ pub enum StoreError {
     Slow,
     /// A file is damaged; nothing was changed.
     #[error(
-        "{file} is damaged at offset {offset}: {why}; restore a snapshot with 'windlass store snapshot restore'"
+        "{file} is damaged at offset {offset}: {why}; restore its directory from a backup, or move it away to start with an empty cluster"
     )]
     Corrupt {
         /// Path of the file.

@@ -3,3 +3,5 @@
 //! Deliberately absent: mocks.
 
 pub mod cluster;
+pub mod footprint;
+pub mod net;

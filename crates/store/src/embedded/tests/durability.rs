@@ -66,7 +66,7 @@ async fn damage_is_named() -> Result<(), StoreError> {
     let Some(StoreError::Corrupt { file, offset, .. }) = &error else { panic!("{error:?}") };
     assert_eq!(file, &victim.display().to_string());
     assert!((1800..=2000).contains(offset), "{offset}");
-    assert!(error.is_some_and(|error| error.to_string().contains("windlass store snapshot restore")));
+    assert!(error.is_some_and(|error| error.to_string().contains("restore its directory from a backup")));
     fs::write(&victim, &intact).expect("writes");
     let hidden = dir.path().join("hidden");
     fs::rename(&victim, &hidden).expect("renames");
