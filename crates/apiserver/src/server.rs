@@ -60,6 +60,7 @@ impl ApiServer {
         registry.complete(plugins(&context).await?, context.clone());
         bootstrap::objects(&context).await?;
         authn::start(&context).await?;
+        authn::trust::publish(&context).await?;
         // Before the authorizers read what there is, so that they are complete from the first request.
         authz::bootstrap::reconcile(&context).await?;
         authz::start(&context).await?;

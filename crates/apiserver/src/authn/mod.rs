@@ -9,6 +9,7 @@ mod front_proxy;
 mod impersonation;
 pub mod service_account;
 mod token_file;
+pub mod trust;
 mod x509;
 
 pub use bearer::{Identified, TokenAuthenticator};
