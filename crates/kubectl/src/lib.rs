@@ -15,6 +15,7 @@ mod print;
 mod rest;
 mod select;
 mod session;
+mod spdy;
 mod stream;
 mod streams;
 mod terminal;

@@ -1,7 +1,5 @@
-//! `port-forward`: local ports that lead into a pod. Each connection has a WebSocket of its own (`v4.channel.k8s.io`):
-//! channel 0 carries data, channel 1 errors; both begin with the port in two bytes.
-//!
-//! Deliberately absent: half-closed connections, which that protocol cannot say.
+//! `port-forward`: local ports that lead into a pod. Each connection has a SPDY session of its own, with a stream of data
+//! and one of errors (`portforward.k8s.io`).
 
 use super::{Group, Verb};
 use crate::error::{Error, Result, fail, message};
@@ -9,16 +7,18 @@ use crate::flags::{self, list, positional, split, text, value};
 use crate::pods::pod_for;
 use crate::select::{self, Found};
 use crate::session::{Session, duration};
+use crate::spdy::{self, Frame};
+use bytes::{Bytes, BytesMut};
 use clap::ArgMatches;
-use client::http::url::Url;
+use futures::TryFutureExt;
 use futures::future::try_join_all;
 use futures::stream::{FuturesUnordered, StreamExt};
-use futures::{SinkExt, TryFutureExt};
+use http::{Method, Request, header};
+use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use std::net::{IpAddr, SocketAddr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_tungstenite::tungstenite::Message;
 
 pub(crate) const VERB: Verb = Verb {
     name: "port-forward",
@@ -37,7 +37,9 @@ pub(crate) const VERB: Verb = Verb {
     run: |session, matches| Box::pin(run(session, matches)),
 };
 
-const PROTOCOL: &str = "v4.channel.k8s.io";
+/// Clients number their streams with odd numbers.
+const ERRORS: u32 = 1;
+const DATA: u32 = 3;
 
 async fn run(session: &Session, matches: &ArgMatches) -> Result<()> {
     let args = positional(matches);
@@ -161,51 +163,74 @@ async fn accept(session: &Session, pod: &Found, listener: TcpListener, port: u16
     }
 }
 
-/// One connection.
-async fn forward(session: &Session, pod: &Found, stream: TcpStream, port: u16) -> Result<()> {
-    let path =
-        Url::new(format!("{}/portforward", pod.path())).with("ports", Some(&port.to_string())).into_string();
-    let socket = session.rest().await?.transport().websocket(&path, &[PROTOCOL]).await?;
-    let (mut sink, mut messages) = socket.stream.split();
-    let (mut reader, mut writer) = stream.into_split();
-    let send = async move {
+/// One connection, over a session of its own.
+async fn forward(session: &Session, pod: &Found, local: TcpStream, port: u16) -> Result<()> {
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(format!("{}/portforward", pod.path()))
+        .header(header::CONNECTION, "Upgrade")
+        .header(header::UPGRADE, "SPDY/3.1")
+        .header("X-Stream-Protocol-Version", "portforward.k8s.io")
+        .body(Bytes::new())
+        .map_err(|error| message(format!("failed to build a request: {error}")))?;
+    let (_, upgraded) = session.rest().await?.transport().upgrade(request).await?;
+    let (mut from_pod, mut to_pod) = tokio::io::split(TokioIo::new(upgraded));
+    let (mut from_local, mut to_local) = local.into_split();
+    let port = port.to_string();
+    let headers = |kind| [("streamtype", kind), ("port", port.as_str()), ("requestid", "0")];
+    let mut writer = spdy::Writer::default();
+    // Nothing is ever sent on the stream of errors.
+    to_pod.write_all(&writer.open(ERRORS, true, &headers("error"))).await?;
+    to_pod.write_all(&writer.open(DATA, false, &headers("data"))).await?;
+    let to_pod = tokio::sync::Mutex::new(to_pod);
+    let send = async {
         let mut buffer = vec![0; 32 << 10];
-        buffer[0] = 0;
-        while let Ok(length) = reader.read(&mut buffer[1..]).await {
-            if length == 0 || sink.send(Message::Binary(buffer[..=length].to_vec().into())).await.is_err() {
-                break;
+        loop {
+            let length = from_local.read(&mut buffer).await.unwrap_or(0);
+            let flags = if length == 0 { spdy::FIN } else { 0 };
+            to_pod.lock().await.write_all(&spdy::data(DATA, flags, &buffer[..length])).await?;
+            if length == 0 {
+                return Ok::<(), std::io::Error>(());
             }
         }
-        sink
     };
-    let receive = async move {
-        let mut begun = [false; 2];
-        while let Some(Ok(received)) = messages.next().await {
-            let Message::Binary(bytes) = received else { continue };
-            let Some((channel, payload)) = bytes.split_first() else { continue };
-            let Some(begun) = begun.get_mut(usize::from(*channel)) else { continue };
-            // Each channel's first message is its port.
-            let payload =
-                if std::mem::replace(begun, true) { payload } else { payload.get(2..).unwrap_or_default() };
-            if payload.is_empty() {
+    let receive = async {
+        let (mut buffer, mut complaint) = (BytesMut::new(), Vec::new());
+        let mut open = [true; 2];
+        while open != [false; 2] {
+            let Some(frame) = spdy::decode(&mut buffer) else {
+                if from_pod.read_buf(&mut buffer).await.unwrap_or(0) == 0 {
+                    break;
+                }
                 continue;
-            }
-            if *channel == 1 {
-                return fail(String::from_utf8_lossy(payload).trim().to_owned());
-            }
-            if writer.write_all(payload).await.is_err() {
-                break;
+            };
+            match frame {
+                Frame::Data { stream: DATA, fin, payload } => {
+                    if to_local.write_all(&payload).await.is_err() {
+                        break;
+                    }
+                    if fin {
+                        open[0] = false;
+                        let _ = to_local.shutdown().await;
+                    }
+                }
+                Frame::Data { stream: ERRORS, fin, payload } => {
+                    complaint.extend_from_slice(&payload);
+                    open[1] &= !fin;
+                }
+                Frame::Ping(id) => to_pod.lock().await.write_all(&spdy::pong(id)).await?,
+                Frame::Reset { .. } | Frame::GoAway => break,
+                Frame::Data { .. } | Frame::Other => {}
             }
         }
-        Ok(())
+        if complaint.is_empty() { Ok(()) } else { fail(String::from_utf8_lossy(&complaint).trim().to_owned()) }
     };
     tokio::pin!(send, receive);
     tokio::select! {
         done = &mut receive => done,
-        mut sink = &mut send => {
-            // The local side is done; the protocol has no half-close, so this ends the other side too.
-            let _ = sink.close().await;
-            Ok(())
+        sent = &mut send => {
+            sent?;
+            receive.await
         }
     }
 }
