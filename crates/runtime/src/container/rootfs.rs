@@ -10,6 +10,7 @@ use linux::mount::{self, Attributes, Propagation};
 use linux::{Context, Error, Result};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// Opened sources of one container, in the order of its mounts.
@@ -127,8 +128,9 @@ fn configure(tree: &OwnedFd, mount: &MountSpec, spread: Spread) -> Result<()> {
 fn overlay(spec: &RootfsSpec) -> Result<PathBuf> {
     let target = spec.own.join("rootfs");
     for dir in ["upper", "work", "rootfs"] {
-        std::fs::create_dir_all(spec.own.join(dir))
-            .context(|| format!("make {}/{dir}", spec.own.display()))?;
+        // The mode of "upper" is that of "/" in the container.
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o755).create(spec.own.join(dir));
+        made.context(|| format!("make {}/{dir}", spec.own.display()))?;
     }
     // The kernel takes commas and colons as separators; only the container's own path could bring some in.
     let own = spec.own.to_str().filter(|path| !path.contains([',', ':', '\\'])).ok_or_else(|| {

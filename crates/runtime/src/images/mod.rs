@@ -5,6 +5,7 @@
 
 mod archive;
 mod digest;
+mod headers;
 mod metadata;
 mod own;
 mod pull;

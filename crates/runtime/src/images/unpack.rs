@@ -74,7 +74,7 @@ pub(super) fn unpack(
     let mut hashing = Hashing::new(capped);
     let mut layer = Unpacker { root, limits, done: Unpacked::default(), directories: Vec::new() };
     {
-        let mut archive = Archive::new(&mut hashing);
+        let mut archive = Archive::new(super::headers::Watched::new(&mut hashing));
         for entry in archive.entries().map_err(broken)? {
             layer.entry(&mut entry.map_err(broken)?)?;
         }

@@ -6,6 +6,7 @@ use cri::v1;
 use linux::Context;
 use prost::Message;
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 const RECORD: &str = "record";
@@ -88,7 +89,8 @@ impl Config {
 /// pod is left either.
 pub(crate) fn save(dir: &Path, record: &impl Message) -> Result<(), Error> {
     let what = || format!("write the record in {}", dir.display());
-    fs::create_dir_all(dir).context(what)?;
+    // Environments hold secrets.
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).context(what)?;
     let fresh = dir.join("record.new");
     fs::write(&fresh, record.encode_to_vec()).context(what)?;
     fs::rename(&fresh, dir.join(RECORD)).context(what)?;

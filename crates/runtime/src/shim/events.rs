@@ -15,6 +15,10 @@ use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::time::Duration;
+
+/// After so long without anything to do, the shim gives back what memory it can.
+const REST: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Debug)]
@@ -61,8 +65,14 @@ impl Shim {
 
     /// Serves until it is told to end.
     pub(super) fn run(mut self) -> Result<()> {
+        let mut busy = true;
         while !self.over {
-            for ready in self.poll.wait()? {
+            let ready = self.poll.wait(busy.then_some(REST))?;
+            busy = !ready.is_empty();
+            if !busy {
+                report(linux::process::forget_text());
+            }
+            for ready in ready {
                 self.handle(ready);
             }
         }

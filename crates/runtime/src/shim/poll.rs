@@ -2,8 +2,10 @@
 
 use linux::{Context, Result};
 use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 /// Names a registered descriptor. Never used twice.
 pub(super) type Token = u64;
@@ -70,10 +72,11 @@ impl Poll {
         let _ = epoll::delete(&self.epoll, fd);
     }
 
-    /// Waits until something is ready.
-    pub(super) fn wait(&self) -> Result<Vec<Ready>> {
+    /// Waits until something is ready, at most `patience` if given: then nothing is.
+    pub(super) fn wait(&self, patience: Option<Duration>) -> Result<Vec<Ready>> {
+        let patience = patience.and_then(|patience| Timespec::try_from(patience).ok());
         let mut events: Vec<epoll::Event> = Vec::with_capacity(64);
-        match epoll::wait(&self.epoll, spare_capacity(&mut events), None) {
+        match epoll::wait(&self.epoll, spare_capacity(&mut events), patience.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error).context(|| "wait for events".to_owned()),
         }

@@ -14,7 +14,7 @@ const OOM_SCORE: &str = "-998";
 
 /// Sets up the pod and returns its shim, listening.
 pub(super) fn prepare(state: &Path, setup: &Setup) -> Result<Shim> {
-    rustix::process::umask(Mode::from_raw_mode(0o077));
+    rustix::process::umask(Mode::from_raw_mode(0o022));
     linux::process::become_subreaper()?;
     let cgroups = linux::cgroup::Cgroups::detect()?;
     let group = cgroups.group(&setup.cgroup)?;
@@ -70,7 +70,10 @@ fn listen(state: &Path) -> Result<UnixListener> {
     // Left by a shim that is gone: the runtime starts one only when none answers.
     let _ = std::fs::remove_file(&path);
     let address = linux::socket::Address::of(&path)?;
-    let listener = UnixListener::bind(address.path()).context(|| format!("listen on {}", path.display()))?;
+    let before = rustix::process::umask(Mode::from_raw_mode(0o077));
+    let listener = UnixListener::bind(address.path());
+    rustix::process::umask(before);
+    let listener = listener.context(|| format!("listen on {}", path.display()))?;
     listener.set_nonblocking(true).context(|| format!("listen on {}", path.display()))?;
     Ok(listener)
 }

@@ -6,7 +6,6 @@
 
 mod containers;
 mod fixture;
-mod scratch;
 mod streaming;
 mod survival;
 
@@ -30,7 +29,6 @@ const TESTS: &[Test] = tests![
     containers::shared_process_namespace,
     containers::limits_and_statistics,
     containers::log_rotation_and_events,
-    scratch::timing,
     streaming::exec_over_websocket,
     streaming::attach_over_websocket,
     streaming::exec_over_spdy,

@@ -148,3 +148,34 @@ fn compression_is_recognised_and_the_digest_is_of_the_content() {
         assert_eq!(std::fs::read(dir.path().join("f")).unwrap(), b"text");
     }
 }
+
+#[test]
+fn names_and_attributes_do_not_fill_memory() {
+    if !root() {
+        return;
+    }
+    for kind in [EntryType::GNULongName, EntryType::GNULongLink, EntryType::XHeader, EntryType::XGlobalHeader]
+    {
+        let mut tar = Build::new(Vec::new());
+        add(&mut tar, EntryType::Regular, "first", "", &[1; 700]);
+        add(&mut tar, kind, "long", "", &vec![b'x'; 2 << 20]);
+        add(&mut tar, EntryType::Regular, "f", "", b"");
+        let error = unpacked(tar, Limits::default()).1.unwrap_err().to_string();
+        assert!(error.contains("names and attributes"), "{kind:?}: {error}");
+    }
+    // Honest ones of every form pass, among them a size that only an extended header tells.
+    let mut tar = Build::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(3);
+    header.set_mode(0o644);
+    let long = "d/".repeat(100) + "name";
+    tar.append_data(&mut header, &long, &b"one"[..]).unwrap();
+    tar.append_pax_extensions([("size", &b"700"[..]), ("SCHILY.xattr.user.a", b"b")]).unwrap();
+    add(&mut tar, EntryType::Regular, "sized", "", &[2; 700]);
+    add(&mut tar, EntryType::Directory, "dir", "", b"");
+    add(&mut tar, EntryType::Regular, "last", "", b"3");
+    let (dir, result) = unpacked(tar, Limits::default());
+    assert_eq!(result.unwrap().1.bytes, 704);
+    assert_eq!(std::fs::read(dir.path().join("layer").join(long)).unwrap(), b"one");
+    assert_eq!(std::fs::read(dir.path().join("layer/last")).unwrap(), b"3");
+}
