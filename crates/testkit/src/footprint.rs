@@ -37,12 +37,20 @@ impl Footprint {
     pub fn remains(&self) -> Result<Vec<String>> {
         let now = Self::take(&self.program, &self.dir)?;
         let mut left: Vec<String> = now.mounts.iter().map(|m| format!("mount {}", m.display())).collect();
-        let alive = |pid: &&u32| Path::new("/proc").join(pid.to_string()).exists();
+        let alive = |pid: &&u32| runs(**pid);
         left.extend(self.processes.union(&now.processes).filter(alive).map(|pid| describe(*pid)));
         let groups = self.cgroups.union(&now.cgroups).filter(|group| group.exists());
         left.extend(groups.map(|group| format!("cgroup {}", group.display())));
         Ok(left)
     }
+}
+
+/// Whether a process runs. One that has ended stays listed until its parent, often the machine's first process, has
+/// taken note.
+fn runs(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X' | 'x'))
 }
 
 fn describe(pid: u32) -> String {
