@@ -139,8 +139,7 @@ impl ControlPlane {
             local_path_root: layout.root().join("local-path"),
             ..controllers::Config::default()
         };
-        // Controllers have no accounts of their own yet (GAPS.md): they act for the whole control plane.
-        let client = self.client("system:kube-controller-manager", &["system:masters"]);
+        let client = self.client("system:kube-controller-manager", &[]);
         let (clock, tasks) = (self.clock.clone(), self.tasks.clone());
         self.tasks.spawn("controllers", async move {
             if let Err(error) = controllers::run(config, client, clock, tasks).await {
