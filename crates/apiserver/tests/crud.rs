@@ -264,3 +264,27 @@ async fn contents_that_look_like_metadata_are_left_alone() {
     assert_eq!(server.get(&format!("{path}/r")).await.expect(200), made);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn lists_are_whole_at_every_size() {
+    let server = Server::start().await;
+    // Around 64 KiB what is stored is smaller than a piece of the answer, and what is written is larger.
+    for n in 0..60 {
+        let map = json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": format!("map-{n:03}")},
+            "data": {"value": "x".repeat(900)}});
+        server.post(MAPS, &map).await.expect(201);
+        let whole = server.get(MAPS).await.expect(200);
+        assert_eq!(whole["items"].as_array().unwrap().len(), n + 1);
+        let table = server
+            .request(
+                "GET",
+                &format!("{MAPS}?includeObject=Object"),
+                &[("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io")],
+                "",
+            )
+            .await
+            .expect(200);
+        assert_eq!(table["rows"].as_array().unwrap().len(), n + 1);
+    }
+    server.stop().await;
+}

@@ -18,9 +18,10 @@ impl Backoff {
         Self { base, max, jitter, attempt: 0 }
     }
 
-    /// The delays of upstream's reflectors: 800 ms doubling to 30 s.
+    /// The delays of informers: 800 ms doubling to 10 s. Upstream waits up to 30 s and doubles that at random; a node
+    /// whose link heals should not stay blind for a minute.
     pub fn reflector() -> Self {
-        Self::new(Duration::from_millis(800), Duration::from_secs(30), 1.0)
+        Self::new(Duration::from_millis(800), Duration::from_secs(10), 0.5)
     }
 
     /// The next delay.

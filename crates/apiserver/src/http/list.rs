@@ -126,7 +126,11 @@ fn stream(answer: &Answer, head: Vec<u8>, items: Vec<Arc<StoredObject>>, item: I
     let gzip = compressed.then(Gzip::new);
     let mut pieces = Pieces { out: head, items: items.into_iter(), first: true, done: false, item, gzip };
     if size < CHUNK && !compressed {
-        let whole = pieces.next().unwrap_or_default();
+        // What is written may be larger than what is stored: rows, resource versions.
+        let mut whole = Vec::with_capacity(CHUNK);
+        while let Some(piece) = pieces.plain() {
+            whole.extend_from_slice(&piece);
+        }
         return bytes_response(200, answer.media.content_type(), whole);
     }
     let frame = move || pieces.next().map(|bytes| Ok::<_, BoxError>(Frame::data(bytes)));
