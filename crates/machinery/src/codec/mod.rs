@@ -4,6 +4,7 @@
 //! Deliberately absent: protobuf and CBOR, typed objects (crate `api`), and media type negotiation.
 
 pub mod json;
+mod print;
 pub mod yaml;
 
 use serde_json::Value;

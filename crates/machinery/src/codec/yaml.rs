@@ -71,8 +71,7 @@ fn parse(text: &str, duplicates: DuplicateKeyPolicy) -> Result<Vec<Value>, serde
 
 /// Prints a tree as kubectl does: keys in the tree's own order, ambiguous strings quoted.
 pub fn print(value: &Value) -> Result<String, CodecError> {
-    let options = serde_saphyr::ser_options! { compact_list_indent: true };
-    serde_saphyr::to_string_with_options(value, options).map_err(|error| CodecError(format!("yaml: {error}")))
+    Ok(super::print::document(value))
 }
 
 #[cfg(test)]
