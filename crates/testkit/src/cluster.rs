@@ -117,6 +117,12 @@ impl Cluster {
 
     /// Runs `up` (again) with further flags; returns when it says that the cluster is ready, and what was applied too.
     pub fn up(&mut self, flags: &[&str]) -> Result<()> {
+        let last = if flags.contains(&"--apply") { " answers at " } else { "The cluster is ready" };
+        self.up_until(flags, last)
+    }
+
+    /// Runs `up`; returns when it prints a line that contains `last`, though it may not be ready yet.
+    pub fn up_until(&mut self, flags: &[&str], last: &str) -> Result<()> {
         self.said().clear();
         let mut child =
             self.up_command(flags).stderr(Stdio::piped()).spawn().context("failed to run windlass")?;
@@ -124,12 +130,12 @@ impl Cluster {
         self.up = Some(child);
         let said = self.said.clone();
         let (ready, wait) = std::sync::mpsc::channel();
-        let last = if flags.contains(&"--apply") { " answers at " } else { "The cluster is ready" };
+        let last = last.to_owned();
         // Reads on for as long as the process lives, so that it never blocks on a full pipe.
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 eprintln!("up: {line}");
-                let found = line.contains(last);
+                let found = line.contains(&last);
                 said.lock().unwrap_or_else(PoisonError::into_inner).push(line);
                 if found {
                     let _ = ready.send(());

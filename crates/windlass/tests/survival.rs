@@ -144,3 +144,28 @@ fn nothing_acknowledged_is_lost_and_no_container_is_touched() {
     kubectl(&cluster, "scale deployment/hello --replicas=3");
     kubectl(&cluster, "rollout status deployment/hello --timeout=30s");
 }
+
+#[test]
+fn a_start_that_is_killed_half_way_is_taken_up() {
+    if !usable("a_start_that_is_killed_half_way_is_taken_up") {
+        return;
+    }
+    let mut cluster = Cluster::new(program(), 2).unwrap();
+    for step in ["ok store", "ok API server", "ok scheduler", "ok node", "ok cluster DNS"] {
+        cluster.up_until(&[], step).unwrap();
+        cluster.kill().unwrap();
+    }
+    cluster.up(&[]).unwrap();
+    // Killed while pods are being made.
+    cluster.apply(&deployment("hello", 6, "")).unwrap();
+    kubectl(&cluster, "wait deployment/hello --for=jsonpath={.status.replicas}=6 --timeout=20s");
+    cluster.kill().unwrap();
+    cluster.up(&[]).unwrap();
+    kubectl(&cluster, "rollout status deployment/hello --timeout=30s");
+    // Whatever was half made is known: nothing of it stays.
+    let footprint = cluster.footprint().unwrap();
+    cluster.kill().unwrap();
+    cluster.down(&[]).unwrap();
+    let left = footprint.remains().unwrap();
+    assert!(left.is_empty(), "left behind:\n{}", left.join("\n"));
+}

@@ -174,7 +174,8 @@ impl Worker {
             .collect();
         let patch = json!({
             "metadata": {"resourceVersion": node.metadata.resource_version},
-            "spec": {"taints": taints},
+            // No list at all rather than an empty one, as every other writer leaves it.
+            "spec": {"taints": (!taints.is_empty()).then_some(taints)},
         });
         let name = node.metadata.name.as_deref().unwrap_or("");
         let api = self.context.client.all::<Node>();
