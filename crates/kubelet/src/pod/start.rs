@@ -61,9 +61,9 @@ fn check_crashes(
     container: &Container,
     runtime: &RuntimePod,
 ) -> Result<(), StartError> {
-    let Some(ended) = runtime.latest(&container.name).filter(|c| c.state == State::Exited) else {
-        return Ok(());
-    };
+    // Not only the newest: one that was just stopped for a failed probe still shows as running.
+    let mut attempts = runtime.containers.iter().filter(|c| c.name == container.name);
+    let Some(ended) = attempts.find(|c| c.state == State::Exited) else { return Ok(()) };
     let now = client::time::now(&*kubelet.clock).as_nanosecond();
     let since = now - i128::from(ended.finished_at);
     let since = Duration::from_nanos(u64::try_from(since).unwrap_or(0));
