@@ -6,6 +6,7 @@
 
 mod containers;
 mod fixture;
+mod special;
 mod streaming;
 mod survival;
 
@@ -29,6 +30,9 @@ const TESTS: &[Test] = tests![
     containers::shared_process_namespace,
     containers::limits_and_statistics,
     containers::log_rotation_and_events,
+    special::host_network_needs_no_plugin,
+    special::privileged_and_mounts_both_ways,
+    special::a_read_only_root_with_a_terminal,
     streaming::exec_over_websocket,
     streaming::attach_over_websocket,
     streaming::exec_over_spdy,

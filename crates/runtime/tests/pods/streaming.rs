@@ -11,7 +11,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-async fn websocket(url: &str, protocol: &str) -> Socket {
+pub(crate) async fn websocket(url: &str, protocol: &str) -> Socket {
     let mut request = url.replace("http://", "ws://").into_client_request().unwrap();
     request.headers_mut().insert("sec-websocket-protocol", protocol.parse().unwrap());
     let (socket, response) = tokio_tungstenite::connect_async(request).await.unwrap();
@@ -20,7 +20,7 @@ async fn websocket(url: &str, protocol: &str) -> Socket {
 }
 
 /// Reads until the error channel speaks; returns what every channel said.
-async fn drain(socket: &mut Socket) -> [String; 4] {
+pub(crate) async fn drain(socket: &mut Socket) -> [String; 4] {
     let mut said: [String; 4] = Default::default();
     while let Some(Ok(message)) = socket.next().await {
         if let Message::Binary(data) = message {
@@ -31,6 +31,10 @@ async fn drain(socket: &mut Socket) -> [String; 4] {
         }
     }
     said
+}
+
+pub(crate) async fn type_in(socket: &mut Socket, text: &str) {
+    socket.send(Message::Binary(format!("\0{text}").into_bytes().into())).await.unwrap();
 }
 
 async fn exec_url(pod: &mut Pod<'_>, request: v1::ExecRequest) -> String {
