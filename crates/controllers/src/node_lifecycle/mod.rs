@@ -98,7 +98,11 @@ impl Worker {
             self.wake_others(key);
         }
         if let Some(taints) = plan::taints(&node, self.may_evict(), self.context.now()) {
-            self.write_taints(&node, &taints).await?;
+            match self.write_taints(&node, &taints).await {
+                // A newer node is on its way and wakes this key: while a node starts, several parties write to it.
+                Err(status) if status.is_conflict() => return Ok(next),
+                done => done?,
+            }
         }
         if !ready && plan::status_of(&node, "Ready").is_some() {
             self.mark_pods(&key.name).await?;
