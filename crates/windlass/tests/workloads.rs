@@ -242,10 +242,10 @@ fn hooks_run_and_readiness_gates_traffic() {
     assert_eq!(kubectl(&cluster, "get endpoints server -o jsonpath={.subsets[*].addresses}"), "");
     shell(&cluster, "backend", "touch /tmp/ready");
     kubectl(&cluster, "wait pod/backend --for=condition=Ready --timeout=20s");
-    until(&cluster, "backend", "test $(wget -q -T 2 -O- http://server) = page");
+    until(&cluster, "backend", "test $(wget -q -O- http://server) = page");
     shell(&cluster, "backend", "rm /tmp/ready");
     kubectl(&cluster, "wait pod/backend --for=condition=Ready=false --timeout=20s");
-    until(&cluster, "backend", "! wget -q -T 1 -O- http://server 2>/dev/null");
+    until(&cluster, "backend", "! wget -q -O- http://server 2>/dev/null");
 }
 
 const WORK: &str = r#"
