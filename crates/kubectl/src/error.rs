@@ -102,6 +102,11 @@ impl Error {
         }
     }
 
+    /// Whether the server was not reached at all.
+    pub(crate) fn is_local(&self) -> bool {
+        self.status().is_some_and(is_local)
+    }
+
     pub(crate) fn is_not_found(&self) -> bool {
         self.status().is_some_and(Status::is_not_found)
     }

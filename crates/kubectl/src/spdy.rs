@@ -100,7 +100,9 @@ pub(crate) fn decode(buffer: &mut BytesMut) -> Option<Frame> {
     }
     buffer.advance(8);
     let payload = buffer.split_to(length).freeze();
-    let word = |at: usize| payload.get(at..at + 4).and_then(|four| four.try_into().ok()).map_or(0, u32::from_be_bytes);
+    let word = |at: usize| {
+        payload.get(at..at + 4).and_then(|four| four.try_into().ok()).map_or(0, u32::from_be_bytes)
+    };
     if head[0] & 0x80 == 0 {
         let stream = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
         return Some(Frame::Data { stream, fin: head[4] & FIN != 0, payload });

@@ -56,6 +56,22 @@ pub(crate) async fn run(session: &Session, path: &str, channels: Channels) -> Re
     outcome
 }
 
+/// Runs a command only for how it ends.
+pub(crate) async fn run_quiet(session: &Session, path: &str) -> Result<()> {
+    let socket = session.rest().await?.transport().websocket(path, &[V5, V4]).await?;
+    let (_, mut messages) = socket.stream.split();
+    while let Some(Ok(received)) = messages.next().await {
+        if let Message::Binary(bytes) = received
+            && let Some((&ERROR, payload)) = bytes.split_first()
+            && !payload.is_empty()
+        {
+            let value: Value = serde_json::from_slice(payload)?;
+            return if value["status"] == "Success" { Ok(()) } else { Err(Error::Exit(1)) };
+        }
+    }
+    Err(Error::Exit(1))
+}
+
 /// Runs with input and output of the caller's own.
 pub(crate) async fn run_with(
     session: &Session,

@@ -79,10 +79,11 @@ impl Output {
             Self::Json => to_json(value),
             Self::Yaml => to_yaml(value)?,
             Self::Name | Self::Human { .. } => format!("{}\n", name_of(value)),
-            Self::JsonPath(path) => {
-                path.render(value).map_err(|error| message(format!("error executing jsonpath: {error}")))?
-            }
+            Self::JsonPath(path) => path
+                .render(&sorted(value))
+                .map_err(|error| message(format!("error executing jsonpath: {error}")))?,
             Self::JsonPathAsJson(path) => {
+                let value = &sorted(value);
                 let found = path
                     .find(value)
                     .map_err(|error| message(format!("error executing jsonpath: {error}")))?;

@@ -158,9 +158,6 @@ fn service(matches: &ArgMatches, object: &Found) -> Result<Value> {
     if labels.is_object() {
         metadata["labels"] = labels;
     }
-    if let Some(namespace) = &object.namespace {
-        metadata["namespace"] = namespace.clone().into();
-    }
     Ok(
         json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec, "status": {"loadBalancer": {}}}),
     )

@@ -241,7 +241,8 @@ impl Get<'_> {
         if let Some(path) = self.sort()? {
             items.sort_by(|a, b| compare(&path, a, b));
         }
-        if !self.set("show-managed-fields") {
+        // Templates see everything, as upstream's do.
+        if matches!(output, Output::Json | Output::Yaml) && !self.set("show-managed-fields") {
             items.iter_mut().for_each(without_managed_fields);
         }
         if matches!(output, Output::Name) {

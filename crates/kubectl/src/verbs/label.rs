@@ -84,17 +84,6 @@ async fn run(session: &Session, matches: &ArgMatches, field: &str) -> Result<()>
     if changes.set.is_empty() && changes.remove.is_empty() && !listing {
         return fail(format!("at least one {} update is required", field.trim_end_matches('s')));
     }
-    if field == "labels" {
-        for (key, value) in &changes.set {
-            let wrong = machinery::names::qualified_name(key)
-                .into_iter()
-                .chain(machinery::names::label_value(value))
-                .next();
-            if let Some(why) = wrong {
-                return fail(format!("invalid label value: {key:?}={value:?}: {why}"));
-            }
-        }
-    }
     let report = Report::of(matches)?;
     let mut errors = Vec::new();
     for object in select::live(session, matches, &objects).await? {

@@ -4,6 +4,7 @@ mod apply;
 mod auth;
 mod common;
 mod config;
+mod cp;
 mod create;
 mod delete;
 mod describe;
@@ -18,6 +19,7 @@ mod node;
 mod patch;
 mod port_forward;
 mod rollout;
+mod run;
 mod scale;
 mod set;
 mod wait;
@@ -75,6 +77,7 @@ impl Group {
 pub(crate) const VERBS: &[Verb] = &[
     create::VERB,
     expose::VERB,
+    run::VERB,
     set::VERB,
     get::VERB,
     edit::VERB,
@@ -91,6 +94,7 @@ pub(crate) const VERBS: &[Verb] = &[
     exec::ATTACH,
     exec::EXEC,
     port_forward::VERB,
+    cp::VERB,
     apply::VERB,
     patch::VERB,
     wait::VERB,

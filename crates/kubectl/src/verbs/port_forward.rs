@@ -223,7 +223,11 @@ async fn forward(session: &Session, pod: &Found, local: TcpStream, port: u16) ->
                 Frame::Data { .. } | Frame::Other => {}
             }
         }
-        if complaint.is_empty() { Ok(()) } else { fail(String::from_utf8_lossy(&complaint).trim().to_owned()) }
+        if complaint.is_empty() {
+            Ok(())
+        } else {
+            fail(String::from_utf8_lossy(&complaint).trim().to_owned())
+        }
     };
     tokio::pin!(send, receive);
     tokio::select! {

@@ -2,8 +2,8 @@
 
 use super::common::{DryRun, Report};
 use super::{Group, Verb};
-use crate::error::{Error, Result, fail};
-use crate::flags::{self, flag, int, number, text, value};
+use crate::error::{Error, Result, fail, message};
+use crate::flags::{self, flag, given, int, number, text, value};
 use crate::select::{self, Found};
 use crate::session::{Session, duration};
 use clap::ArgMatches;
@@ -37,10 +37,19 @@ pub(crate) const VERB: Verb = Verb {
 async fn run(session: &Session, matches: &ArgMatches) -> Result<()> {
     let replicas = int(matches, "replicas");
     if replicas < 0 {
-        return fail("The --replicas=COUNT flag is required, and COUNT must be greater than or equal to 0");
+        return fail(if given(matches, "replicas") {
+            "The --replicas=COUNT flag is required, and COUNT must be greater than or equal to 0"
+        } else {
+            "required flag(s) \"replicas\" not set"
+        });
     }
     let report = Report::of(matches)?;
-    let found = select::live_of(session, matches).await?;
+    let found = select::live_of(session, matches).await.map_err(|error| match error.status() {
+        Some(status) if status.is_not_found() => {
+            message(format!("no objects passed to scale {}", status.message))
+        }
+        _ => error,
+    })?;
     if found.is_empty() {
         return fail("no objects passed to scale");
     }

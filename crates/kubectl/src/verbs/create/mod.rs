@@ -161,33 +161,26 @@ pub(crate) async fn submit(session: &Session, matches: &ArgMatches, value: Value
         return report.tell(session, "", "", &value);
     }
     let file = select::place(session, Manifest { source: String::new(), value }).await?;
-    create(session, matches, &report, file, |error, _| match error {
-        Error::Api(status) if !status.is_not_found() || status.code == 404 => {
-            Error::Plain(creation_failed(&Error::Api(status)))
-        }
-        other => other,
-    })
-    .await
-}
-
-/// Objects from flags have no file to name; upstream says what it was creating.
-fn creation_failed(error: &Error) -> String {
-    match error {
-        Error::Api(status)
-            if status.reason != machinery::Reason::Invalid
-                && !status.message.starts_with("failed to reach") =>
+    let what = described(&file.value);
+    let made = create(session, matches, &report, file, |error, _| error).await;
+    made.map_err(|error| match error.status() {
+        Some(status)
+            if !what.is_empty() && status.reason != machinery::Reason::Invalid && !error.is_local() =>
         {
-            let mut status = status.clone();
-            status.message = format!("failed to create {}: {}", created_kind(&status), status.message);
-            format!("error: {}", status.message)
+            message(format!("failed to create {what}: {}", status.message))
         }
-        other => other.text(),
-    }
+        _ => error,
+    })
 }
 
-fn created_kind(status: &machinery::Status) -> String {
-    let kind = status.details.as_ref().map(|details| details.kind.clone()).unwrap_or_default();
-    if kind.is_empty() { "object".to_owned() } else { kind.trim_end_matches('s').to_owned() }
+/// What upstream says it failed to create; nothing for kinds whose failures are told as they are.
+fn described(value: &Value) -> String {
+    match value["kind"].as_str().unwrap_or_default() {
+        "Namespace" | "Role" | "ClusterRole" => String::new(),
+        "Service" => format!("{} service", value["spec"]["type"].as_str().unwrap_or("ClusterIP")),
+        "ResourceQuota" => "quota".to_owned(),
+        kind => kind.to_lowercase(),
+    }
 }
 
 fn is_namespaced(value: &Value) -> bool {

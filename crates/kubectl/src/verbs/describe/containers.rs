@@ -22,13 +22,14 @@ pub(super) fn containers(
     for container in all {
         let status =
             statuses.and_then(|all| list(all).iter().find(|status| status["name"] == container["name"]));
-        one(out, level + 1, container, status, statuses.is_some());
+        // In templates names stand one column further than in pods.
+        let name = text(&container["name"]);
+        out.line(1, &if level == 0 { format!("{name}:") } else { format!(" {name}:") });
+        one(out, 2, container, status);
     }
 }
 
-fn one(out: &mut Writer, level: usize, container: &Value, status: Option<&Value>, live: bool) {
-    out.line(level, &format!("{}:", text(&container["name"])));
-    let level = level + 1;
+fn one(out: &mut Writer, level: usize, container: &Value, status: Option<&Value>) {
     if let Some(status) = status {
         out.line(level, &format!("Container ID:\t{}", text(&status["containerID"])));
     }
@@ -39,11 +40,7 @@ fn one(out: &mut Writer, level: usize, container: &Value, status: Option<&Value>
     let ports = |field: &str| -> String {
         let all: Vec<String> = list(&container["ports"])
             .iter()
-            .map(|port| {
-                let name = port["name"].as_str().filter(|_| field == "containerPort");
-                let named = name.map(|name| format!(" ({name})")).unwrap_or_default();
-                format!("{}/{}{named}", number(&port[field]), or(&port["protocol"], "TCP"))
-            })
+            .map(|port| format!("{}/{}", number(&port[field]), or(&port["protocol"], "TCP")))
             .collect();
         if all.is_empty() { "<none>".to_owned() } else { all.join(", ") }
     };
@@ -88,7 +85,6 @@ fn one(out: &mut Writer, level: usize, container: &Value, status: Option<&Value>
     }
     environment(out, level, container);
     mounts(out, level, container);
-    let _ = live;
 }
 
 fn state(out: &mut Writer, level: usize, label: &str, state: &Value) {
@@ -174,7 +170,7 @@ fn environment(out: &mut Writer, level: usize, container: &Value) {
         let (name, source) = (text(&variable["name"]), &variable["valueFrom"]);
         let value = if source["fieldRef"].is_object() {
             let field = &source["fieldRef"];
-            format!("({}:{})", or(&field["apiVersion"], "v1"), text(&field["fieldPath"]))
+            format!(" ({}:{})", or(&field["apiVersion"], "v1"), text(&field["fieldPath"]))
         } else if source["resourceFieldRef"].is_object() {
             text(&source["resourceFieldRef"]["resource"])
         } else if source["secretKeyRef"].is_object() {

@@ -24,7 +24,7 @@ pub(super) async fn config_map(_: &Session, object: &Value, out: &mut Writer) ->
     for (key, value) in sorted(&object["data"]) {
         out.line(0, &format!("{key}:"));
         out.line(0, "----");
-        out.line(0, &text(value));
+        out.line(0, &format!("{}\n", text(value)));
         out.line(0, "");
     }
     out.line(0, "");

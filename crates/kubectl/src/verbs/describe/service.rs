@@ -71,6 +71,7 @@ fn endpoints(slices: &[Value], port_name: &Value) -> String {
         }
     }
     match all.len() {
+        0 if slices.is_empty() => "<none>".to_owned(),
         0 => String::new(),
         1..=3 => all.join(","),
         many => format!("{} + {} more...", all[..3].join(","), many - 3),

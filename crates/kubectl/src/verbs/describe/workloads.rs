@@ -75,6 +75,9 @@ pub(super) async fn deployment(session: &Session, object: &Value, out: &mut Writ
     write_template(out, &spec["template"]);
     out.conditions(object, CONDITIONS);
     let sets = owned(session, object, "replicasets.apps").await?;
+    if sets.is_empty() {
+        return Ok(());
+    }
     let revision = &meta["annotations"]["deployment.kubernetes.io/revision"];
     let current =
         |set: &&Value| set["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == *revision;
