@@ -245,7 +245,10 @@ fn hooks_run_and_readiness_gates_traffic() {
     until(&cluster, "backend", "test $(wget -q -O- http://server) = page");
     shell(&cluster, "backend", "rm /tmp/ready");
     kubectl(&cluster, "wait pod/backend --for=condition=Ready=false --timeout=20s");
-    until(&cluster, "backend", "! wget -q -O- http://server 2>/dev/null");
+    kubectl(
+        &cluster,
+        "wait endpoints/server --for=jsonpath={.subsets[0].notReadyAddresses[0].ip} --timeout=20s",
+    );
 }
 
 const WORK: &str = r#"
