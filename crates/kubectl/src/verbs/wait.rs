@@ -3,7 +3,6 @@
 use super::{Group, Verb};
 use crate::error::{Error, Result, fail, message};
 use crate::flags::{self, flag, is_set, list, positional, text, words};
-use crate::pods::condition;
 use crate::rest::JSON;
 use crate::select::{self, Found, Selectors, Target};
 use crate::session::{Session, duration};
@@ -278,11 +277,6 @@ pub(crate) async fn watch(
             }
         }
     }
-}
-
-/// Whether an object's condition is true.
-pub(crate) fn is_true(object: &Value, kind: &str) -> bool {
-    condition(object, kind).is_some_and(|condition| condition["status"] == "True")
 }
 
 #[cfg(test)]

@@ -129,8 +129,8 @@ async fn describe(session: &Session, object: &Found, events: bool) -> Result<Str
         Some((_, _, describe)) => describe(session, &object.value, &mut out).await?,
         None => generic::describe(&object.value, &mut out),
     }
-    let eventless = matches!(object.resource.kind.as_str(), "Secret");
-    if events && !eventless && !(object.resource.kind == "Namespace") {
+    let eventless = matches!(object.resource.kind.as_str(), "Secret" | "Namespace");
+    if events && !eventless {
         self::events(session, object, &mut out).await?;
     }
     Ok(out.finish())
