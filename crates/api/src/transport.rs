@@ -44,7 +44,10 @@ impl Target {
 
     /// A subresource of the object.
     #[must_use]
-    #[allow(clippy::should_implement_trait, reason = "the field's short name; subtraction makes no sense here")]
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "the field's short name; subtraction makes no sense here"
+    )]
     pub fn sub(mut self, subresource: impl Into<Name>) -> Self {
         self.subresource = Some(subresource.into());
         self

@@ -6,7 +6,6 @@ mod support;
 
 use client::{HttpTransport, ListOptions};
 use component::clock::SystemClock;
-use futures::StreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher, RandomState};

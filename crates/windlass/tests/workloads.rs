@@ -1,5 +1,7 @@
 //! Pods and workloads through a stock kubectl: what their containers see, how they start, fail and end.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what is wrong by failing")]
+
 mod registry;
 mod support;
 

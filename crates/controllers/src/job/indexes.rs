@@ -6,7 +6,7 @@ use std::fmt::Write;
 /// Most indexes that are read; the API allows no more completions.
 const LIMIT: i32 = 1_000_000;
 
-/// Reads what [`format`] writes; indexes from `end` on and malformed parts are left out.
+/// Reads what [`format()`] writes; indexes from `end` on and malformed parts are left out.
 pub(super) fn parse(text: &str, end: i32) -> BTreeSet<i32> {
     let end = end.min(LIMIT);
     let mut all = BTreeSet::new();

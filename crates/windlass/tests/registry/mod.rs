@@ -5,12 +5,13 @@
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use testkit::cluster::Cluster;
 
 /// Why images cannot be made and served here; `None` when they can.
-pub fn missing(programs: &[&str]) -> Option<String> {
+pub(crate) fn missing(programs: &[&str]) -> Option<String> {
     let needed = programs.iter().chain(&["/bin/busybox", "/usr/bin/docker-registry", "/usr/bin/skopeo"]);
     let absent = needed.into_iter().find(|program| !Path::new(program).exists());
     absent.map(|program| format!("{program} is not installed"))
@@ -18,13 +19,13 @@ pub fn missing(programs: &[&str]) -> Option<String> {
 
 /// What an image holds besides busybox, which every one has.
 #[derive(Default)]
-pub struct Recipe<'a> {
+pub(crate) struct Recipe<'a> {
     /// Programs of this machine, at the same paths with the shared libraries they need.
-    pub programs: &'a [&'a str],
+    pub(crate) programs: &'a [&'a str],
     /// Files and their content.
-    pub files: &'a [(&'a str, &'a str)],
+    pub(crate) files: &'a [(&'a str, &'a str)],
     /// Empty directories.
-    pub dirs: &'a [&'a str],
+    pub(crate) dirs: &'a [&'a str],
 }
 
 /// Every file that `program` needs to run.
@@ -82,7 +83,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// Writes an image as "docker save" does.
-pub fn archive(file: &Path, name: &str, recipe: &Recipe<'_>) -> Result<()> {
+pub(crate) fn archive(file: &Path, name: &str, recipe: &Recipe<'_>) -> Result<()> {
     let layer = layer(recipe)?;
     let config = format!(
         r#"{{"architecture":"{}","os":"linux","config":{{"Env":["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
@@ -100,7 +101,7 @@ pub fn archive(file: &Path, name: &str, recipe: &Recipe<'_>) -> Result<()> {
 }
 
 /// Writes the same image as an OCI archive.
-pub fn oci_archive(docker: &Path, file: &Path, name: &str) -> Result<()> {
+pub(crate) fn oci_archive(docker: &Path, file: &Path, name: &str) -> Result<()> {
     let (from, to) = (docker.display(), file.display());
     skopeo(
         Command::new("skopeo"),
@@ -120,7 +121,7 @@ fn skopeo(mut command: Command, from: &str, to: &str, flags: &[&str]) -> Result<
 }
 
 /// A registry on port 5000 of one node's loopback address.
-pub struct Registry {
+pub(crate) struct Registry {
     serving: Child,
     netns: PathBuf,
     dir: PathBuf,
@@ -129,11 +130,11 @@ pub struct Registry {
 impl Registry {
     /// Serves `node` what is pushed, from `dir`, which several nodes may share. With `password`, only user `puller`
     /// is served.
-    pub fn serve(cluster: &Cluster, node: &str, dir: &Path, password: Option<&str>) -> Result<Self> {
+    pub(crate) fn serve(cluster: &Cluster, node: &str, dir: &Path, password: Option<&str>) -> Result<Self> {
         let netns = cluster.dir().join("netns").join(node);
         let config = dir.join(format!("{node}.yml"));
         let mut text = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
+            "version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
              http: {{addr: '127.0.0.1:5000'}}\n",
             dir.join("data").display()
         );
@@ -145,18 +146,21 @@ impl Registry {
         std::fs::write(&config, text)?;
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", netns.display())).args(["docker-registry", "serve"]).arg(&config);
-        let log = std::fs::File::create(dir.join(format!("{node}.log")))?;
-        let serving = command.stdout(Stdio::null()).stderr(log).spawn()?;
+        let mut serving = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        let Some(stderr) = serving.stderr.take() else { bail!("docker-registry has no standard error") };
         let registry = Self { serving, netns, dir: dir.to_owned() };
-        // It does not say when it listens.
-        for _ in 0..100 {
-            let dial = || Ok(std::net::TcpStream::connect(("127.0.0.1", 5000)).is_ok());
-            if linux::namespace::inside_network(&registry.netns, dial)? {
+        let mut lines = BufReader::new(stderr).lines();
+        let mut said = String::new();
+        for line in &mut lines {
+            let line = line?;
+            if line.contains("listening on") {
+                // Keep reading, so that it never blocks on a full pipe.
+                std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
                 return Ok(registry);
             }
-            std::thread::sleep(std::time::Duration::from_millis(100));
+            said = said + &line + "\n";
         }
-        bail!("docker-registry does not listen; see {}", dir.display())
+        bail!("docker-registry ended before it listened:\n{said}")
     }
 
     fn enter(&self, program: &str) -> Command {
@@ -166,7 +170,7 @@ impl Registry {
     }
 
     /// Makes an image and pushes it as `localhost:5000/<name>`.
-    pub fn publish(&self, name: &str, recipe: &Recipe<'_>, flags: &[&str]) -> Result<()> {
+    pub(crate) fn publish(&self, name: &str, recipe: &Recipe<'_>, flags: &[&str]) -> Result<()> {
         let file = self.dir.join("image.tar");
         let name = format!("localhost:5000/{name}");
         archive(&file, &name, recipe)?;
