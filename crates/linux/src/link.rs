@@ -268,10 +268,13 @@ impl Netlink {
         let message = LinkUnspec::new_with_index(index).controller(controller).build();
         self.set("add a link to a bridge", message).await?;
         if hairpin {
+            use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST};
             use netlink_packet_route::link::InfoBridgePort;
             let message =
                 LinkBridgePort::new(index).append_info_data(InfoBridgePort::HairpinMode(true)).build();
-            self.set("set hairpin mode", message).await?;
+            // The kernel reads what belongs to a port only from RTM_NEWLINK; without CREATE it changes the link.
+            let request = self.handle.link().add(message).set_flags(NLM_F_REQUEST | NLM_F_ACK);
+            request.execute().await.map_err(|e| LinkError::new("set hairpin mode", &e))?;
         }
         Ok(())
     }

@@ -310,6 +310,10 @@ fn collect(dir: &Path, pids: &mut Vec<i32>) -> Result<()> {
     Ok(())
 }
 
+/// How often, and after which pause, a group that is still busy is tried again: two seconds together.
+const REMOVE_TRIES: u32 = 200;
+const REMOVE_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+
 fn remove_tree(dir: &Path) -> io::Result<()> {
     let below = match directories_in(dir) {
         Err(error) if gone(&error) => return Ok(()),
@@ -318,10 +322,18 @@ fn remove_tree(dir: &Path) -> io::Result<()> {
     for each in below {
         remove_tree(&each)?;
     }
-    match std::fs::remove_dir(dir) {
-        Err(error) if gone(&error) => Ok(()),
-        done => done,
+    // A process that has ended counts for a moment longer, until the scheduler is done with it; v1 has no event
+    // for that.
+    for _ in 0..REMOVE_TRIES {
+        match std::fs::remove_dir(dir) {
+            Err(error) if gone(&error) => return Ok(()),
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+                let _ = poll(&mut [], Some(&REMOVE_PAUSE));
+            }
+            done => return done,
+        }
     }
+    std::fs::remove_dir(dir)
 }
 
 fn directories_in(dir: &Path) -> io::Result<Vec<PathBuf>> {
