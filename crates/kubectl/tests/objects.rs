@@ -1,5 +1,7 @@
 //! get, apply, create and delete against a real server.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what is wrong by failing")]
+
 mod support;
 
 use support::Server;

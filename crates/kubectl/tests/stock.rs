@@ -1,5 +1,7 @@
 //! The stock kubectl beside ours, against the same server: what they print must be the same.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what is wrong by failing")]
+
 mod support;
 
 use support::{Ended, Server, stock_is_here};
