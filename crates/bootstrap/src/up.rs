@@ -161,7 +161,7 @@ impl Up {
 
         let step = progress.step("cluster DNS");
         // Not before a node takes pods: a pod that waits for one is tried again only after a back-off.
-        apply_addons(admin.clone()).await?;
+        apply_addons(admin.clone(), self.places.len()).await?;
         wait_for_dns(&admin, &clock, tasks).await?;
         step.done_with(&DNS_IP.to_string());
         let doors = doors::open(&admin, &self.host_network, !self.places.is_empty(), address, &clock, tasks);
@@ -233,10 +233,17 @@ struct Running {
     _doors: doors::Doors,
 }
 
-async fn apply_addons(admin: Client) -> Result<()> {
+async fn apply_addons(admin: Client, nodes: usize) -> Result<()> {
     let image = node::own_image();
     let dns_ip = DNS_IP.to_string();
-    let values = [("image", image.as_str()), ("domain", CLUSTER_DOMAIN), ("dns-ip", dns_ip.as_str())];
+    // Where there is a second node, names must outlive the first one's drain or loss.
+    let dns_replicas = if nodes > 1 { "2" } else { "1" };
+    let values = [
+        ("image", image.as_str()),
+        ("domain", CLUSTER_DOMAIN),
+        ("dns-ip", dns_ip.as_str()),
+        ("dns-replicas", dns_replicas),
+    ];
     for text in [include_str!("../manifests/cluster-dns.yaml"), include_str!("../manifests/local-path.yaml")]
     {
         for manifest in manifests::parse(&manifests::fill(text, &values))? {

@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// How long an idle TCP connection is kept.
 const TCP_IDLE: Duration = Duration::from_secs(10);
@@ -40,6 +40,11 @@ pub struct Config {
     pub domain: String,
     /// Who is asked about other names.
     pub forwarder: Forwarder,
+    /// Notified when the server is to leave: it is no longer ready, and goes after `lameduck`.
+    pub leave: Arc<Notify>,
+    /// How long questions are still answered after `leave`, so that the service proxies of all nodes hear of it
+    /// first.
+    pub lameduck: Duration,
 }
 
 /// Why the server did not start.
@@ -167,22 +172,36 @@ pub async fn run(config: Config, client: Client, clock: SharedClock, tasks: Task
     if let Some(address) = config.health {
         serve_health(address, ready.subscribe(), clock.clone(), &tasks)?;
     }
-    let informers = InformerFactory::new(client, clock, tasks.clone());
+    let informers = InformerFactory::new(client, clock.clone(), tasks.clone());
     let cluster = Informed::start(&informers);
-    if tasks.stopping().run_until_cancelled(cluster.synced()).await.is_none() {
-        return Ok(());
+    tokio::select! {
+        () = cluster.synced() => {}
+        () = tasks.stopping().cancelled() => return Ok(()),
+        // Nobody was told to ask this server yet.
+        () = config.leave.notified() => return Ok(()),
     }
     let zone = Zone::new(origin, Arc::new(cluster));
-    let mut server = Server::new(Handler { zone, forwarder: config.forwarder });
+    let mut server = Server::new(Handler { zone, forwarder: config.forwarder.clone() });
     server.register_socket(udp);
     server.register_listener(tcp, TCP_IDLE, TCP_ANSWERS);
     ready.send_replace(true);
     tracing::info!(address = %config.listen, domain = config.domain, "cluster DNS is ready");
-    tasks.stopping().cancelled().await;
+    tokio::select! {
+        () = tasks.stopping().cancelled() => {}
+        () = lame(&config, &ready, &clock) => {}
+    }
     if let Err(error) = server.shutdown_gracefully().await {
         tracing::warn!("failed to finish all DNS answers: {error}");
     }
     Ok(())
+}
+
+/// Ends when the server was told to leave and all who ask had time to notice.
+async fn lame(config: &Config, ready: &watch::Sender<bool>, clock: &SharedClock) {
+    config.leave.notified().await;
+    ready.send_replace(false);
+    tracing::info!(seconds = config.lameduck.as_secs(), "leaving; questions are still answered for a while");
+    clock.sleep(config.lameduck).await;
 }
 
 /// Whether the cluster was seen; waits a little for it, so that a probe that comes early is not a failed one.

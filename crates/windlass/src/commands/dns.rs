@@ -8,7 +8,10 @@ use component::clock::SystemClock;
 use dns::forward::Forwarder;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 
 /// Flags of `windlass dns`.
 #[derive(Args)]
@@ -28,6 +31,9 @@ pub(crate) struct DnsOptions {
     /// Where the servers for other names stand
     #[arg(long, default_value = "/etc/resolv.conf", value_name = "FILE")]
     resolv_conf: PathBuf,
+    /// How long to answer on after SIGTERM, while no longer ready
+    #[arg(long, default_value = "5", value_name = "SECONDS")]
+    lameduck: u64,
     /// Kubeconfig to use instead of the pod's service account
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
@@ -44,11 +50,12 @@ pub(crate) fn run(options: &DnsOptions) -> Result<()> {
         };
         let transport = HttpTransport::new(config, clock.clone()).await?;
         let tasks = Tasks::new();
-        let stopping = tasks.clone();
+        let leave = Arc::new(Notify::new());
+        let leaving = leave.clone();
         let mut terminate = signal(SignalKind::terminate())?;
-        tasks.spawn("signals", async move {
+        tasks.spawn_until_stopped("signals", async move {
             terminate.recv().await;
-            stopping.stop();
+            leaving.notify_one();
         });
         let config = dns::Config {
             listen: options.listen,
@@ -56,6 +63,8 @@ pub(crate) fn run(options: &DnsOptions) -> Result<()> {
             domain: options.domain.clone(),
             // A pod without a resolv.conf can still answer for the cluster.
             forwarder: Forwarder::from_resolv_conf(&options.resolv_conf).unwrap_or_default(),
+            leave,
+            lameduck: Duration::from_secs(options.lameduck),
         };
         Ok(dns::run(config, transport.client(), clock, tasks).await?)
     })
