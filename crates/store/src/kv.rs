@@ -222,6 +222,12 @@ pub enum StoreError {
     /// Reading or writing failed; after a failed write the store stays read-only.
     #[error("{0}")]
     Io(String),
+    /// No member of a remote store could take the request in time; nothing was done.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// The request was sent, and whether it was done cannot be told; read before trying again.
+    #[error("the outcome of the write is unknown: {0}; read before trying again")]
+    Unknown(String),
     /// The store is shutting down.
     #[error("the store is shut down")]
     Closed,

@@ -4,6 +4,7 @@
 
 pub mod embedded;
 pub mod kv;
+pub mod rpc;
 
 pub use kv::{
     Commit, Compare, Event, EventKind, KeyValue, LeaseId, Op, OpResult, Range, RangeOptions, Revision, Store,
