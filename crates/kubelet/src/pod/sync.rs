@@ -51,6 +51,8 @@ pub(crate) async fn sync(kubelet: &Arc<Kubelet>, worker: &Worker) -> Next {
             return Next::Retry(None);
         }
     };
+    // Before the status is made: a kubelet that has just started takes over what its predecessor found.
+    kubelet.probes.follow(kubelet, &pod, &runtime);
     let status = kubelet.status.refresh(kubelet, worker, false);
     if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
         return Next::Terminate(None);
@@ -96,7 +98,6 @@ async fn advance(kubelet: &Arc<Kubelet>, worker: &Worker, pod: &Arc<Pod>, runtim
         }
     };
     let refresh = volumes.values().filter_map(|v| v.refresh).min();
-    kubelet.probes.follow(kubelet, pod, runtime);
     let plan = actions::compute(pod, runtime, &kubelet.probes);
     let (retry, failed) = match execute(kubelet, worker, pod, runtime, &plan, &volumes).await {
         Ok(()) => (None, false),

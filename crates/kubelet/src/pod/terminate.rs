@@ -20,6 +20,8 @@ pub(crate) async fn terminating(kubelet: &Arc<Kubelet>, worker: &Worker) -> Next
             return Next::Retry(None);
         }
     };
+    // While it ends a pod may still serve, and its readiness says whether.
+    kubelet.probes.follow(kubelet, &pod, &runtime);
     kubelet.probes.stop_restarting(&worker.uid);
     if !worker.is_deleted() {
         kubelet.status.refresh(kubelet, worker, false);

@@ -1,6 +1,7 @@
 //! A kubelet that goes away and comes back.
 
 use super::*;
+use api::k8s_openapi::api::core::v1::{ExecAction, Lifecycle, LifecycleHandler, Probe, SleepAction};
 use client::DeleteOptions;
 
 #[tokio::test]
@@ -33,4 +34,63 @@ async fn running_pods_are_taken_over_untouched() {
     // It still listens to the runtime.
     bench.runtime.exit("a", 1);
     bench.until_pod("web", "is restarted", |p| status_of(p, "a").restart_count == 1).await;
+}
+
+/// Every condition `Ready` that the API shows from now on, by pod.
+fn readiness_seen(bench: &Bench) -> Arc<parking_lot::Mutex<Vec<(String, String)>>> {
+    use client::{Informer, Selection};
+    let seen = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let pods: Informer<Pod> =
+        Informer::start(&bench.api.client(), &Selection::default(), bench.clock.clone(), &bench.tasks);
+    let noted = seen.clone();
+    pods.on_event(move |event| {
+        let pod = event.object();
+        let name = pod.metadata.name.clone().unwrap_or_default();
+        noted.lock().push((name, condition(pod, "Ready")));
+    });
+    // The informer lives on in its task.
+    seen
+}
+
+fn probed(name: &str) -> Container {
+    let exec = Some(ExecAction { command: Some(vec!["ready".to_owned()]) });
+    let mut probed = container(name);
+    probed.readiness_probe = Some(Probe { exec, period_seconds: Some(1), ..Probe::default() });
+    probed
+}
+
+#[tokio::test]
+async fn readiness_outlives_a_kubelet() {
+    let bench = Bench::new("flap").await;
+    bench.let_time_pass();
+    let first = bench.start().await;
+    bench.create(&pod("web", vec![probed("a")])).await;
+    let mut leaving = pod("leaving", vec![probed("b")]);
+    leaving.spec.as_mut().unwrap().termination_grace_period_seconds = Some(1_000_000);
+    let hook =
+        LifecycleHandler { sleep: Some(SleepAction { seconds: 900_000 }), ..LifecycleHandler::default() };
+    leaving.spec.as_mut().unwrap().containers[0].lifecycle =
+        Some(Lifecycle { pre_stop: Some(hook), ..Lifecycle::default() });
+    bench.create(&leaving).await;
+    bench.until_pod("web", "is ready", is_ready).await;
+    bench.until_pod("leaving", "is ready", is_ready).await;
+    bench.api.client().namespaced::<Pod>("default").delete("leaving").await.unwrap();
+    bench.until_event("Killing", "Stopping container b").await;
+    first.stop();
+    let seen = readiness_seen(&bench);
+    let probes = bench.runtime.count("exec ready");
+    bench.start().await;
+    tokio::time::timeout(Duration::from_secs(10), async {
+        while bench.runtime.count("exec ready") < probes + 10 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await
+    .unwrap();
+    for name in ["web", "leaving"] {
+        let shown: Vec<_> =
+            seen.lock().iter().filter(|(pod, _)| pod == name).map(|(_, r)| r.clone()).collect();
+        assert!(!shown.is_empty() && shown.iter().all(|ready| ready == "True"), "{name}: {shown:?}");
+    }
+    assert_eq!(bench.runtime.count("stop b"), 0, "its hook is still running");
 }
