@@ -209,13 +209,18 @@ impl Netlink {
         self.handle.link().set(message).execute().await.map_err(|e| LinkError::new(what, &e))
     }
 
-    /// Makes sure that the bridge `name` exists and is up.
+    /// Makes sure that the bridge `name` exists and is up, with a hardware address that stays. One that the kernel
+    /// picks follows the ports that come and go, and what is behind the bridge would send to the old one until its
+    /// neighbour entries expire.
     pub async fn ensure_bridge(&self, name: &str, mtu: u32) -> Result<Link> {
         if self.link(name).await?.is_none() {
-            self.add(format!("add bridge {name}"), LinkBridge::new(name).mtu(mtu).up().build()).await?;
+            let bridge = LinkBridge::new(name).mtu(mtu).address(random_hardware().to_vec()).up().build();
+            self.add(format!("add bridge {name}"), bridge).await?;
         }
         let link = self.require(name).await?;
-        self.set_up(link.index).await?;
+        // Bridges of earlier versions were made without: an address that is set is kept, even if it is the same.
+        let keep = LinkUnspec::new_with_index(link.index).address(link.address.clone()).up().build();
+        self.set("set a bridge up", keep).await?;
         Ok(link)
     }
 
@@ -380,6 +385,13 @@ impl Netlink {
     }
 }
 
+/// A hardware address of nobody else: locally administered, for one interface.
+fn random_hardware() -> [u8; 6] {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    let [a, b, c, d, e, ..] = RandomState::new().build_hasher().finish().to_ne_bytes();
+    [0x0a, a, b, c, d, e]
+}
+
 fn route_of(message: &RouteMessage) -> Option<Route> {
     if message.header.table != 254 {
         return None;
@@ -403,6 +415,35 @@ impl From<io::Error> for LinkError {
             what: "open a netlink socket".to_owned(),
             why: error.to_string(),
             errno: error.raw_os_error().unwrap_or(0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::namespace::{Kind, own, unshare};
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_bridge_keeps_its_address_while_ports_come_and_go() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped a_bridge_keeps_its_address_while_ports_come_and_go: needs root");
+            return;
+        }
+        unshare(&[Kind::Network]).unwrap();
+        let here = File::from(own(Kind::Network).unwrap());
+        let netlink = Netlink::open().unwrap();
+        let made = netlink.ensure_bridge("br", 1500).await.unwrap();
+        // One of an earlier version, whose address the kernel has picked.
+        netlink.add("add a bridge".to_owned(), LinkBridge::new("old").up().build()).await.unwrap();
+        let old = netlink.ensure_bridge("old", 1500).await.unwrap();
+        for (bridge, port, end) in [(&made, "a", "b"), (&old, "c", "d")] {
+            netlink.add_veth(port, end, &here, 1500).await.unwrap();
+            let port = netlink.require(port).await.unwrap();
+            netlink.set_controller(port.index, bridge.index, false).await.unwrap();
+            assert_eq!(netlink.require(&bridge.name).await.unwrap().address, bridge.address);
+            netlink.delete(port.index).await.unwrap();
+            assert_eq!(netlink.ensure_bridge(&bridge.name, 1500).await.unwrap().address, bridge.address);
         }
     }
 }
