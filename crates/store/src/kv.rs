@@ -193,7 +193,8 @@ pub enum StoreError {
     Invalid(String),
     /// The size quota is used up; reads and deletions still work.
     #[error(
-        "database space exceeded: {used} of {quota} bytes; compact, then raise --quota-backend-bytes or delete data"
+        "database space exceeded: {used} of {quota} bytes are in use; delete data or restart with a larger \
+         --quota-backend-bytes, then run 'windlass store alarm disarm'"
     )]
     NoSpace {
         /// Bytes in use.
@@ -269,6 +270,10 @@ pub trait Store: Send + Sync {
     async fn lease_revoke(&self, id: LeaseId) -> Result<(), StoreError>;
     /// Renews a lease; returns its time to live in seconds.
     async fn lease_keep_alive(&self, id: LeaseId) -> Result<i64, StoreError>;
+    /// Figures for `/metrics` in Prometheus' text format, under etcd's names; empty when there are none.
+    fn metrics(&self) -> String {
+        String::new()
+    }
 }
 
 /// The end of the range of all keys that start with `prefix`; `None` means to the end of the key space.

@@ -1,14 +1,16 @@
 //! Checkpoints: files `checkpoint-<revision>` with the state at one revision, so that the log before it can go.
-//! A snapshot that `store snapshot save` writes is the same file at the latest revision.
+//! A snapshot that `store snapshot save` writes is the same at the latest revision, with a hash behind it.
 //!
 //! Frames number from 0: a header, leases and keys in order, a footer with their number and a digest over all
 //! payloads. The file gets its name only when it is complete and durable.
 
+use super::alarm;
 use super::disk::Disk;
 use super::frame::{self, Next, Reader};
 use super::record::{Decoder, FORMAT, Record};
 use super::view::{Keys, View};
 use crate::kv::{KeyValue, LeaseId, Revision, StoreError};
+use crate::maintenance::Alarm;
 use bytes::Bytes;
 use std::io;
 use std::sync::Arc;
@@ -63,46 +65,126 @@ impl Job {
         disk.sync_dir()
     }
 
-    /// Writes the checkpoint as the new file `name`; its content is durable, its name not yet.
-    pub(crate) fn write(&self, name: &str) -> io::Result<()> {
-        let mut out = Writer::new(self.disk.create(name)?);
-        out.record(&Record::Checkpoint { format: FORMAT, revision: self.revision })?;
-        for (id, ttl) in self.view.leases.iter() {
-            out.record(&Record::Grant { id: *id, ttl: *ttl })?;
-        }
-        let mut count = 0;
-        let all = Keys { start: Bytes::new(), end: None, single: false };
-        for node in self.view.slots(&all, None).filter_map(|slot| slot.at(self.revision)) {
-            let kv = &node.kv;
-            count += 1;
-            out.record(&Record::Key {
-                key: &kv.key,
-                value: &kv.value,
-                create: kv.create_revision,
-                modified: kv.mod_revision,
-                version: kv.version,
-                lease: kv.lease,
-            })?;
-            if self.cancelled.load(Ordering::Relaxed) {
-                return Err(io::ErrorKind::Interrupted.into());
-            }
-        }
-        out.finish(count, self.view.leases.len() as u64)
+    fn write(&self, name: &str) -> io::Result<()> {
+        let mut sink = FileSink::new(self.disk.create(name)?);
+        let is_cancelled = || self.cancelled.load(Ordering::Relaxed);
+        encode_view(&self.view, self.revision, &mut sink, is_cancelled)
     }
 }
 
-struct Writer {
+/// Writes the state of `view` at `revision`, alarms included. What it writes is durable when the sink says so.
+pub(crate) fn encode_view(
+    view: &View,
+    revision: Revision,
+    sink: &mut impl Sink,
+    is_cancelled: impl Fn() -> bool,
+) -> io::Result<()> {
+    let mut out = Encoder::new(sink, revision)?;
+    for alarm in view.alarms.all() {
+        out.alarm(alarm)?;
+    }
+    for (id, ttl) in view.leases.iter() {
+        out.lease(*id, *ttl)?;
+    }
+    let all = Keys { start: Bytes::new(), end: None, single: false };
+    for node in view.slots(&all, None).filter_map(|slot| slot.at(revision)) {
+        out.key(&node.kv)?;
+        if is_cancelled() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+    }
+    out.finish()
+}
+
+/// Where the bytes of a checkpoint go.
+pub(crate) trait Sink {
+    /// Appends.
+    fn write(&mut self, data: &[u8]) -> io::Result<()>;
+    /// There is no more; what can be made durable is made durable.
+    fn finish(&mut self) -> io::Result<()>;
+}
+
+impl<S: Sink> Sink for &mut S {
+    fn write(&mut self, data: &[u8]) -> io::Result<()> {
+        (**self).write(data)
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        (**self).finish()
+    }
+}
+
+/// A file, synced every now and then.
+pub(crate) struct FileSink {
     file: Box<dyn super::disk::File>,
     offset: u64,
     synced: u64,
+}
+
+impl FileSink {
+    /// Writes `file`, which must be empty.
+    pub(crate) fn new(file: Box<dyn super::disk::File>) -> Self {
+        Self { file, offset: 0, synced: 0 }
+    }
+}
+
+impl Sink for FileSink {
+    fn write(&mut self, data: &[u8]) -> io::Result<()> {
+        self.file.write_at(self.offset, data)?;
+        self.offset += data.len() as u64;
+        if self.offset - self.synced >= SYNC_EVERY {
+            self.file.sync()?;
+            self.synced = self.offset;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.file.sync()
+    }
+}
+
+/// Writes a checkpoint piece by piece: leases, then keys in ascending order, then [`Encoder::finish`].
+pub(crate) struct Encoder<S: Sink> {
+    sink: S,
     sequence: u64,
     digest: u32,
+    keys: u64,
+    leases: u64,
     frame: Vec<u8>,
 }
 
-impl Writer {
-    fn new(file: Box<dyn super::disk::File>) -> Self {
-        Self { file, offset: 0, synced: 0, sequence: 0, digest: 0, frame: vec![0; frame::HEADER] }
+impl<S: Sink> Encoder<S> {
+    /// Begins the checkpoint of `revision`.
+    pub(crate) fn new(sink: S, revision: Revision) -> io::Result<Self> {
+        let frame = vec![0; frame::HEADER];
+        let mut encoder = Self { sink, sequence: 0, digest: 0, keys: 0, leases: 0, frame };
+        encoder.record(&Record::Checkpoint { format: FORMAT, revision })?;
+        Ok(encoder)
+    }
+
+    /// Adds an alarm that is set.
+    pub(crate) fn alarm(&mut self, alarm: Alarm) -> io::Result<()> {
+        self.record(&Record::Alarm { kind: alarm::number(alarm), is_set: true })
+    }
+
+    /// Adds a lease.
+    pub(crate) fn lease(&mut self, id: LeaseId, ttl: i64) -> io::Result<()> {
+        self.leases += 1;
+        self.record(&Record::Grant { id, ttl })
+    }
+
+    /// Adds a key.
+    pub(crate) fn key(&mut self, kv: &KeyValue) -> io::Result<()> {
+        self.keys += 1;
+        self.record(&Record::Key {
+            key: &kv.key,
+            value: &kv.value,
+            create: kv.create_revision,
+            modified: kv.mod_revision,
+            version: kv.version,
+            lease: kv.lease,
+        })
     }
 
     fn record(&mut self, record: &Record<'_>) -> io::Result<()> {
@@ -113,30 +195,27 @@ impl Writer {
     fn flush(&mut self) -> io::Result<()> {
         self.digest = crc32c::crc32c_append(self.digest, &self.frame[frame::HEADER..]);
         frame::seal(&mut self.frame, 0, self.sequence);
-        self.file.write_at(self.offset, &self.frame)?;
-        self.offset += self.frame.len() as u64;
+        self.sink.write(&self.frame)?;
         self.sequence += 1;
         self.frame.truncate(frame::HEADER);
-        if self.offset - self.synced >= SYNC_EVERY {
-            self.file.sync()?;
-            self.synced = self.offset;
-        }
         Ok(())
     }
 
-    fn finish(mut self, keys: u64, leases: u64) -> io::Result<()> {
+    /// Ends the checkpoint.
+    pub(crate) fn finish(mut self) -> io::Result<()> {
         if self.frame.len() > frame::HEADER {
             self.flush()?;
         }
-        let digest = self.digest;
+        let Self { keys, leases, digest, .. } = self;
         Record::Footer { keys, leases, digest }.encode(&mut self.frame);
         self.flush()?;
-        self.file.sync()
+        self.sink.finish()
     }
 }
 
 /// What a checkpoint holds, one after the other.
 pub(crate) enum Item {
+    Alarm(Alarm),
     Lease(LeaseId, i64),
     Key(KeyValue),
 }
@@ -145,7 +224,21 @@ pub(crate) enum Item {
 ///
 /// # Errors
 /// [`StoreError::Corrupt`] when anything does not check, an incomplete file included.
-pub(crate) fn load(disk: &dyn Disk, name: &str, mut take: impl FnMut(Item)) -> Result<Revision, StoreError> {
+pub(crate) fn load(disk: &dyn Disk, name: &str, take: impl FnMut(Item)) -> Result<Revision, StoreError> {
+    let failed =
+        |error: io::Error| StoreError::Io(format!("failed to read {}: {error}", disk.describe(name)));
+    let file = disk.open(name).map_err(failed)?;
+    let reader = Reader::new(file.as_ref()).map_err(failed)?;
+    decode(disk, name, reader, take)
+}
+
+/// Like [`load`], from a reader of the file.
+pub(crate) fn decode(
+    disk: &dyn Disk,
+    name: &str,
+    mut reader: Reader<'_>,
+    mut take: impl FnMut(Item),
+) -> Result<Revision, StoreError> {
     let corrupt = |offset: u64, why: &str| StoreError::Corrupt {
         file: disk.describe(name),
         offset,
@@ -153,8 +246,6 @@ pub(crate) fn load(disk: &dyn Disk, name: &str, mut take: impl FnMut(Item)) -> R
     };
     let failed =
         |error: io::Error| StoreError::Io(format!("failed to read {}: {error}", disk.describe(name)));
-    let file = disk.open(name).map_err(failed)?;
-    let mut reader = Reader::new(file.as_ref()).map_err(failed)?;
     let mut revision = None;
     let (mut keys, mut leases, mut digest, mut expected) = (0, 0, 0, 0);
     loop {
@@ -171,6 +262,11 @@ pub(crate) fn load(disk: &dyn Disk, name: &str, mut take: impl FnMut(Item)) -> R
                     revision = Some(at)
                 }
                 Record::Checkpoint { .. } => return Err(corrupt(offset, "written by a newer version")),
+                Record::Alarm { kind, .. } => {
+                    let alarm =
+                        alarm::from_number(kind).ok_or_else(|| corrupt(offset, "an unknown alarm"))?;
+                    take(Item::Alarm(alarm));
+                }
                 Record::Grant { id, ttl } => {
                     leases += 1;
                     take(Item::Lease(id, ttl));

@@ -6,57 +6,47 @@
 //! working state is never published again and the store is read-only: after a failed sync nothing is known about
 //! what the disk holds, so going on could lose what was acknowledged.
 
-use super::checkpoint::Job;
+use super::alarm;
 use super::disk::Disk;
 use super::node::{Changes, Node};
 use super::options::Options;
 use super::record::{Change, Record};
-use super::request::{Answer, Reply, Request, validate};
+use super::request::{Answer, Reply, Request, any, refused, validate};
 use super::shared::Shared;
 use super::state::{Lease, State};
+use super::upkeep::Upkeep;
 use super::view::{Keys, Scan};
-use super::wal::Wal;
+use super::wal::{Failure, Wal};
 use crate::kv::{LeaseId, Op, OpResult, Revision, StoreError, Txn, TxnResult};
-use std::collections::{BTreeSet, VecDeque};
+use crate::maintenance::{Alarm, LeaseState};
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-/// Revisions of history that are freed between two batches.
-const FORGET_SLICE: usize = 2048;
-
-/// Into how many steps the age of history is divided.
-const SAMPLES: u32 = 30;
-
 /// Longest lease, as in etcd.
 const MAX_TTL: i64 = 9_000_000_000;
+
+const CORRUPT_ALARM: &str = "the CORRUPT alarm of the store is set, so nothing is written; run 'windlass store check', \
+     then take the alarm back with 'windlass store alarm disarm'";
 
 /// The writer's state.
 pub(crate) struct Core {
     pub(crate) shared: Arc<Shared>,
     pub(crate) options: Options,
-    disk: Arc<dyn Disk>,
-    wal: Wal,
-    state: State,
+    pub(super) wal: Wal,
+    pub(super) state: State,
     /// Like the published one, but ahead by the batch.
-    compacted: Revision,
+    pub(super) compacted: Revision,
     changes: Vec<Arc<Changes>>,
     answers: Vec<Answer>,
     /// No lease ends before.
-    next_expiry: Duration,
-    /// (time, the latest revision then), oldest first.
-    samples: VecDeque<(Duration, Revision)>,
-    /// Everything up to here is in a checkpoint.
-    base: Revision,
-    /// A checkpoint at this revision is being written: history after it must stay.
-    checkpointing: Option<Revision>,
+    pub(super) next_expiry: Duration,
     /// Leases came or went in this batch.
     leases_changed: bool,
-    /// When writing a checkpoint failed: not before.
-    retry_checkpoint: Duration,
-    cancelled: Arc<AtomicBool>,
+    pub(super) upkeep: Upkeep,
 }
 
 impl Core {
@@ -67,23 +57,18 @@ impl Core {
         (state, wal, base): (State, Wal, Revision),
     ) -> Self {
         let compacted = shared.history.compacted();
-        let samples = VecDeque::from([((options.clock)(), state.view.revision)]);
+        let upkeep = Upkeep::new(disk, base, (options.clock)(), state.view.revision);
         let core = Self {
             shared,
             options,
-            disk,
             wal,
             state,
             compacted,
             changes: Vec::new(),
             answers: Vec::new(),
             next_expiry: Duration::ZERO,
-            samples,
-            base,
-            checkpointing: None,
             leases_changed: false,
-            retry_checkpoint: Duration::ZERO,
-            cancelled: Arc::default(),
+            upkeep,
         };
         core.count();
         core
@@ -96,7 +81,7 @@ impl Core {
 
     /// Set to give up a checkpoint that is being written.
     pub(crate) fn cancelled(&self) -> Arc<AtomicBool> {
-        self.cancelled.clone()
+        self.upkeep.cancelled.clone()
     }
 
     /// Takes a request into the batch.
@@ -104,7 +89,7 @@ impl Core {
         match request {
             Request::Txn(txn, reply) => match self.writable().and_then(|()| self.txn(&txn)) {
                 Ok(result) => self.answers.push(Answer::Txn(reply, result)),
-                Err(error) => drop(reply.send(Err(error))),
+                Err(error) => self.refuse(reply, error),
             },
             Request::Compact(revision, reply) => {
                 let result = self.writable().and_then(|()| self.compact(revision));
@@ -112,15 +97,43 @@ impl Core {
             }
             Request::Grant(id, ttl, reply) => match self.writable().and_then(|()| self.grant(id, ttl)) {
                 Ok(id) => self.answers.push(Answer::Number(reply, id)),
-                Err(error) => drop(reply.send(Err(error))),
+                Err(error) => self.refuse(reply, error),
             },
             Request::Revoke(id, reply) => {
                 let result = self.writable().and_then(|()| self.revoke(id));
                 self.unit(result, reply);
             }
             Request::KeepAlive(id, reply) => drop(reply.send(self.keep_alive(id))),
+            Request::Leases(reply) => {
+                let ids = self.state.leases.keys().copied().collect();
+                self.answers.push(any(reply, ids));
+            }
+            Request::Lease(id, reply) => match self.lease(id) {
+                Ok(lease) => self.answers.push(any(reply, lease)),
+                Err(error) => drop(reply.send(Err(error))),
+            },
+            Request::Alarm(alarm, is_set, reply) => match self.still_open() {
+                Ok(()) => {
+                    let was_set = self.state.view.alarms.has(alarm);
+                    self.alarm(alarm, is_set);
+                    self.answers.push(any(reply, was_set));
+                }
+                Err(error) => drop(reply.send(Err(error))),
+            },
+            Request::Settle(reply) => self.upkeep.settling.push(reply),
+            Request::Defragment(reply) => self.upkeep.defragments.push(reply),
+            Request::Hold(reply) => self.upkeep.holding.push(reply),
+            Request::Release => self.upkeep.holds = self.upkeep.holds.saturating_sub(1),
             Request::Checkpointed(revision, result) => self.checkpointed(revision, result),
             Request::Wake | Request::Stop => {}
+        }
+    }
+
+    /// Answers with `error`: at once, unless it comes with an alarm, which must be there first.
+    fn refuse<T: Send + 'static>(&mut self, reply: Reply<T>, error: StoreError) {
+        match error {
+            StoreError::NoSpace { .. } => self.answers.push(refused(reply, error)),
+            error => drop(reply.send(Err(error))),
         }
     }
 
@@ -131,11 +144,29 @@ impl Core {
         }
     }
 
-    fn writable(&self) -> Result<(), StoreError> {
+    /// Whether the log can still be written.
+    pub(super) fn still_open(&self) -> Result<(), StoreError> {
         self.shared.failed.get().map_or(Ok(()), |error| Err(error.clone()))
     }
 
+    fn writable(&self) -> Result<(), StoreError> {
+        self.still_open()?;
+        match self.state.view.alarms.has(Alarm::Corrupt) {
+            true => Err(StoreError::Io(CORRUPT_ALARM.to_owned())),
+            false => Ok(()),
+        }
+    }
+
+    fn alarm(&mut self, alarm: Alarm, is_set: bool) {
+        if self.state.view.alarms.has(alarm) != is_set {
+            Record::Alarm { kind: alarm::number(alarm), is_set }.encode(self.wal.payload());
+            self.state.view.alarms.set(alarm, is_set);
+            tracing::warn!(?alarm, is_set, "an alarm of the store was set or taken back");
+        }
+    }
+
     fn txn(&mut self, txn: &Txn) -> Result<TxnResult, StoreError> {
+        self.shared.counters.txns.fetch_add(1, Relaxed);
         let succeeded = txn.compares.iter().all(|compare| self.state.view.holds(compare));
         let ops = if succeeded { &txn.success } else { &txn.failure };
         self.check(ops)?;
@@ -165,7 +196,7 @@ impl Core {
     }
 
     /// Everything that can be wrong with a transaction: after this it cannot fail half-way.
-    fn check(&self, ops: &[Op]) -> Result<(), StoreError> {
+    fn check(&mut self, ops: &[Op]) -> Result<(), StoreError> {
         validate(ops, self.options.max_txn_bytes)?;
         let mut wanted = 0;
         for op in ops {
@@ -184,11 +215,19 @@ impl Core {
                 Op::Delete { .. } => {}
             }
         }
+        if wanted > 0 { self.room_for(wanted) } else { Ok(()) }
+    }
+
+    /// Refuses more data when the quota is exceeded, and from then on until the alarm is taken back, as etcd does.
+    fn room_for(&mut self, wanted: u64) -> Result<(), StoreError> {
         let (used, quota) = (self.state.bytes - self.state.old_bytes, self.options.quota);
-        if quota > 0 && wanted > 0 && used + wanted > quota {
-            return Err(StoreError::NoSpace { used, quota });
+        if quota > 0 && used + wanted > quota {
+            self.alarm(Alarm::NoSpace, true);
         }
-        Ok(())
+        match self.state.view.alarms.has(Alarm::NoSpace) {
+            true => Err(StoreError::NoSpace { used, quota }),
+            false => Ok(()),
+        }
     }
 
     fn remove(
@@ -219,10 +258,14 @@ impl Core {
             false => Change::Put { key: &node.kv.key, value: &node.kv.value, lease: node.kv.lease },
         });
         Record::Commit { revision, changes: changes.collect() }.encode(self.wal.payload());
+        let deletes = nodes.iter().filter(|node| node.is_removal()).count() as u64;
+        let counters = &self.shared.counters;
+        counters.deletes.fetch_add(deletes, Relaxed);
+        counters.puts.fetch_add(nodes.len() as u64 - deletes, Relaxed);
         self.changes.push(Arc::new(Changes { revision, nodes: nodes.into() }));
     }
 
-    fn compact(&mut self, revision: Revision) -> Result<(), StoreError> {
+    pub(super) fn compact(&mut self, revision: Revision) -> Result<(), StoreError> {
         if revision <= self.compacted {
             return Err(StoreError::Compacted { oldest: self.compacted });
         }
@@ -235,6 +278,7 @@ impl Core {
     }
 
     fn grant(&mut self, id: LeaseId, ttl: i64) -> Result<LeaseId, StoreError> {
+        self.room_for(0)?;
         if ttl > MAX_TTL {
             return Err(StoreError::Invalid("too large lease TTL".to_owned()));
         }
@@ -267,7 +311,17 @@ impl Core {
         Ok(ttl)
     }
 
-    fn revoke(&mut self, id: LeaseId) -> Result<(), StoreError> {
+    fn lease(&self, id: LeaseId) -> Result<LeaseState, StoreError> {
+        let lease = self.state.leases.get(&id).ok_or(StoreError::LeaseNotFound)?;
+        let remaining = lease.deadline.saturating_sub((self.options.clock)());
+        Ok(LeaseState {
+            granted: lease.ttl,
+            remaining: i64::try_from(remaining.as_secs()).unwrap_or(i64::MAX),
+            keys: lease.keys.iter().cloned().collect(),
+        })
+    }
+
+    pub(super) fn revoke(&mut self, id: LeaseId) -> Result<(), StoreError> {
         let lease = self.state.leases.remove(&id).ok_or(StoreError::LeaseNotFound)?;
         self.leases_changed = true;
         let next = self.state.view.revision + 1;
@@ -280,63 +334,6 @@ impl Core {
         Ok(())
     }
 
-    /// What time brings: ends leases and forgets history, as part of the batch. Returns how long until it has to
-    /// be called again.
-    pub(crate) fn stage_due(&mut self) -> Option<Duration> {
-        if self.writable().is_err() {
-            return None;
-        }
-        let now = (self.options.clock)();
-        if self.next_expiry <= now {
-            self.expire(now);
-        }
-        if let Some(revision) = self.forgettable(now).filter(|revision| *revision > self.compacted) {
-            // Cannot fail: it is between the oldest and the latest revision.
-            let _ = self.compact(revision);
-        }
-        let lease = (!self.state.leases.is_empty()).then_some(self.next_expiry);
-        let oldest = self.samples.front().filter(|_| self.samples.len() > 1);
-        let newest = self.samples.back().filter(|(_, revision)| *revision < self.state.view.revision);
-        let forget = oldest.map(|(at, _)| *at + self.options.history);
-        let sample = newest.map(|(at, _)| *at + self.options.history / SAMPLES);
-        [lease, forget, sample].into_iter().flatten().min().map(|at| at.saturating_sub(now))
-    }
-
-    fn expire(&mut self, now: Duration) {
-        let leases = self.state.leases.iter();
-        let mut due: Vec<_> = leases.filter(|(_, lease)| lease.deadline <= now).map(|(id, _)| *id).collect();
-        due.sort_unstable();
-        for id in due {
-            // Cannot fail: it exists.
-            let _ = self.revoke(id);
-        }
-        let rest = self.state.leases.values().map(|lease| lease.deadline);
-        self.next_expiry = rest.min().unwrap_or(Duration::MAX);
-    }
-
-    /// The revision that history should start at by now.
-    fn forgettable(&mut self, now: Duration) -> Option<Revision> {
-        let revision = self.state.view.revision;
-        let step = self.options.history / SAMPLES;
-        if self.samples.back().is_none_or(|(at, last)| *last < revision && *at + step <= now) {
-            self.samples.push_back((now, revision));
-        }
-        let mut by_age = None;
-        while self.samples.len() > 1
-            && self.samples.front().is_some_and(|(at, _)| *at + self.options.history <= now)
-        {
-            by_age = self.samples.pop_front().map(|(_, revision)| revision);
-        }
-        let held = self.shared.history.len();
-        let first = self.shared.view.load().revision + 1 - held as Revision;
-        // What is already given up but not freed yet does not count again.
-        let caught_up = first >= self.compacted;
-        let is_over =
-            held > self.options.history_revisions || self.state.old_bytes > self.options.history_bytes;
-        let by_size = (is_over && caught_up && held > 0).then(|| first + (held as Revision / 8).max(1));
-        by_age.max(by_size).map(|to| to.min(revision))
-    }
-
     /// Makes the batch durable, publishes it and answers.
     pub(crate) fn finish(&mut self) {
         if let Some(failure) = self.shared.failed.get() {
@@ -347,19 +344,10 @@ impl Core {
             self.answers.drain(..).for_each(|answer| answer.send(None));
             return;
         }
-        let clock = std::time::Instant::now();
-        let written = self.wal.append(self.state.view.revision);
-        self.measure(clock.elapsed());
-        if let Err(error) = written {
-            let failure = StoreError::Io(format!(
-                "failed to write the log of the store: {error}; the store is read-only until the disk is \
-                 repaired and the process restarted"
-            ));
-            tracing::error!(%error, "failed to write the log of the store; it is read-only now");
-            let failure = self.shared.failed.get_or_init(|| failure);
-            self.changes.clear();
-            self.answers.drain(..).for_each(|answer| answer.send(Some(failure)));
-            return;
+        let bytes = self.wal.pending() as u64;
+        match self.wal.append(self.state.view.revision) {
+            Ok(took) => self.measure(took, bytes),
+            Err(failure) => return self.fail(&failure),
         }
         if std::mem::take(&mut self.leases_changed) {
             self.state.publish_leases();
@@ -376,20 +364,30 @@ impl Core {
         self.answers.drain(..).for_each(|answer| answer.send(None));
     }
 
-    fn measure(&self, took: Duration) {
+    /// From now on the store is read-only.
+    fn fail(&mut self, failure: &Failure) {
+        let failure = write_error(failure);
+        tracing::error!("{failure}");
+        let failure = self.shared.failed.get_or_init(|| failure);
+        self.changes.clear();
+        self.answers.drain(..).for_each(|answer| answer.send(Some(failure)));
+    }
+
+    fn measure(&self, took: Duration, bytes: u64) {
         let counters = &self.shared.counters;
-        counters.syncs.fetch_add(1, Relaxed);
-        counters.sync_nanoseconds.fetch_add(took.as_nanos() as u64, Relaxed);
+        counters.synced(took);
+        counters.written_bytes.fetch_add(bytes, Relaxed);
         if took >= self.options.slow_sync {
             counters.slow_syncs.fetch_add(1, Relaxed);
             tracing::warn!(
                 took_ms = took.as_millis() as u64,
-                "slow sync of the store; is the disk overloaded?"
+                expected_ms = self.options.slow_sync.as_millis() as u64,
+                "slow fdatasync of the store's log; is the disk overloaded?"
             );
         }
     }
 
-    fn count(&self) {
+    pub(super) fn count(&self) {
         let counters = &self.shared.counters;
         counters.keys.store(self.state.keys, Relaxed);
         counters.bytes.store(self.state.bytes, Relaxed);
@@ -397,54 +395,19 @@ impl Core {
         counters.log_bytes.store(self.wal.size(), Relaxed);
         counters.leases.store(self.state.leases.len() as u64, Relaxed);
     }
+}
 
-    /// Frees some of the history that was given up; `true` while there is more.
-    pub(crate) fn forget(&mut self) -> bool {
-        if self.writable().is_err() {
-            return false;
-        }
-        // The changes of the oldest readable revision stay, for watchers that start there.
-        let last = self.checkpointing.unwrap_or(self.compacted - 1);
-        let gone = self.shared.history.pop(last, FORGET_SLICE);
-        gone.iter().for_each(|changes| self.state.forget(changes));
-        if gone.is_empty() {
-            return false;
-        }
-        self.shared.view.store(Arc::new(self.state.view.clone()));
-        self.count();
-        gone.len() == FORGET_SLICE
-    }
-
-    /// A checkpoint to write now, if one is worth it. Hand its result to [`Core::checkpointed`].
-    pub(crate) fn due_checkpoint(&mut self) -> Option<Job> {
-        let revision = self.compacted - 1;
-        if self.checkpointing.is_some() || revision <= self.base || self.writable().is_err() {
-            return None;
-        }
-        let worth = self.options.checkpoint_bytes.max(self.state.bytes / 2);
-        if self.wal.removable(revision) < worth || (self.options.clock)() < self.retry_checkpoint {
-            return None;
-        }
-        self.checkpointing = Some(revision);
-        let (disk, cancelled) = (self.disk.clone(), self.cancelled.clone());
-        Some(Job { disk, view: self.state.view.clone(), revision, cancelled })
-    }
-
-    fn checkpointed(&mut self, revision: Revision, result: io::Result<()>) {
-        self.checkpointing = None;
-        let cleaned = result.and_then(|()| {
-            let old = std::mem::replace(&mut self.base, revision);
-            self.shared.counters.checkpoints.fetch_add(1, Relaxed);
-            let old = super::checkpoint::checkpoint_name(old);
-            if self.disk.list()?.contains(&old) {
-                self.disk.remove(&old)?;
-            }
-            self.wal.remove_until(revision)
-        });
-        if let Err(error) = cleaned {
-            // Not fatal: the log still has everything.
-            tracing::warn!(%error, "failed to write a checkpoint of the store; trying again in a minute");
-            self.retry_checkpoint = (self.options.clock)() + Duration::from_secs(60);
-        }
-    }
+/// Names the file and the way out. Nothing that was acknowledged is lost: it is on the disk before the answer.
+fn write_error(failure: &Failure) -> StoreError {
+    use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let Failure { file, error } = failure;
+    let remedy = match error.kind() {
+        StorageFull | QuotaExceeded => "free space on its disk",
+        ReadOnlyFilesystem => "mount its file system for writing again",
+        _ => "check its disk (see the kernel's log)",
+    };
+    StoreError::Io(format!(
+        "failed to write the log {file}: {error}; until the restart the store is read-only, and nothing acknowledged is lost: \
+         {remedy}, then restart windlass"
+    ))
 }

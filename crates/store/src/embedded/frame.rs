@@ -19,7 +19,7 @@ pub(crate) const MAX_PAYLOAD: usize = u32::MAX as usize;
 /// Last byte of each frame: not zero, so that a last sector that was written never looks unwritten.
 const TRAILER: u8 = 0xe5;
 
-const MAGIC: [u8; 4] = *b"WLf1";
+pub(crate) const MAGIC: [u8; 4] = *b"WLf1";
 
 /// What a disk writes as a whole.
 const SECTOR: u64 = 512;
@@ -101,6 +101,12 @@ impl<'a> Reader<'a> {
     /// Reads `file` from its beginning.
     pub(crate) fn new(file: &'a dyn File) -> io::Result<Self> {
         let len = file.size()?;
+        Ok(Self { file, len, offset: 0, buffer: Vec::new(), start: 0, payload: 0..0 })
+    }
+
+    /// Reads only the first `len` bytes of `file`, as if it ended there.
+    pub(crate) fn limited(file: &'a dyn File, len: u64) -> io::Result<Self> {
+        let len = file.size()?.min(len);
         Ok(Self { file, len, offset: 0, buffer: Vec::new(), start: 0, payload: 0..0 })
     }
 

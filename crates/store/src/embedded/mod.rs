@@ -12,9 +12,10 @@
 //! | `frame`, `record`, `wal`, `checkpoint` | what is on the disk |
 //! | `recover` | reading it again |
 //! | `node`, `view`, `history`, `state` | what is in memory |
-//! | `core`, `writer` | the one writer: batches, group commit, compaction, leases |
+//! | `core`, `upkeep`, `writer` | the one writer: batches, group commit, compaction, checkpoints, leases |
 //! | `hub`, `interval`, `watcher` | watches |
-//! | `offline` | verification and snapshots |
+//! | `alarm`, `maintain`, `metrics` | figures, alarms, what `Maintenance` asks for |
+//! | `snapshot`, `verify`, `offline` | snapshots, verification in use and at rest, restoring and importing |
 //!
 //! Promises: a transaction is answered after it is durable; reads and watches see nothing before; after a failed
 //! write the store is read-only and what was acknowledged is kept; damage is refused with file and offset, while a
@@ -23,6 +24,7 @@
 //! Deliberately absent: replication (a cluster of several machines uses etcd through the same trait), keys that do
 //! not fit into memory, authentication, nested transactions.
 
+mod alarm;
 mod checkpoint;
 mod core;
 pub mod disk;
@@ -30,6 +32,8 @@ mod frame;
 mod history;
 mod hub;
 mod interval;
+mod maintain;
+mod metrics;
 mod node;
 mod offline;
 mod options;
@@ -37,17 +41,21 @@ mod record;
 mod recover;
 mod request;
 mod shared;
+mod snapshot;
 mod state;
 #[cfg(test)]
 mod tests;
+mod upkeep;
+mod verify;
 mod view;
 mod wal;
 mod watcher;
 mod writer;
 
-pub use offline::{Report, check, check_snapshot, restore};
+pub use offline::{Import, Report, check, check_snapshot, restore, restore_ahead, summarize};
 pub use options::{Clock, Options};
-pub use shared::Stats;
+pub use shared::{SYNC_BUCKETS, Stats};
+pub use snapshot::{SnapshotStream, Summary};
 
 use self::core::Core;
 use self::disk::Disk;
@@ -73,12 +81,18 @@ const PORTION: usize = 4096;
 
 /// The embedded store. Dropping it ends its threads, after the batch being written, and gives the directory back;
 /// watches end with [`StoreError::Closed`].
-#[derive(Debug)]
 pub struct Embedded {
     shared: Arc<Shared>,
+    disk: Arc<dyn Disk>,
     requests: Sender<Request>,
     threads: Vec<JoinHandle<()>>,
     max_txn_bytes: usize,
+}
+
+impl std::fmt::Debug for Embedded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Embedded").field("dir", &self.disk.describe("")).finish_non_exhaustive()
+    }
 }
 
 impl Embedded {
@@ -100,7 +114,7 @@ impl Embedded {
     /// As [`Embedded::open`].
     pub fn open_disk(disk: Arc<dyn Disk>, options: Options) -> Result<Self, StoreError> {
         let lock = lock(disk.as_ref())?;
-        let core = open_core(disk, options)?;
+        let core = open_core(disk.clone(), options)?;
         let shared = core.shared.clone();
         let (interval, max_txn_bytes) = (core.options.progress_interval, core.options.max_txn_bytes);
         let (requests, inbox) = channel();
@@ -120,8 +134,13 @@ impl Embedded {
                 }
             }
         });
-        let mut store =
-            Self { shared: shared.clone(), requests, threads: vec![writer.map_err(failed)?], max_txn_bytes };
+        let mut store = Self {
+            shared: shared.clone(),
+            disk,
+            requests,
+            threads: vec![writer.map_err(failed)?],
+            max_txn_bytes,
+        };
         let hub = Builder::new()
             .name("store-watch".to_owned())
             .spawn(move || shared.hub.run(&shared.history, interval))
@@ -135,6 +154,11 @@ impl Embedded {
         self.shared.stats()
     }
 
+    /// Its directory, as messages call it.
+    pub fn directory(&self) -> String {
+        self.disk.describe("")
+    }
+
     /// Makes the store look at its clock: only needed by tests that own it.
     pub fn tick(&self) {
         // After a stop there is nothing to do.
@@ -144,15 +168,6 @@ impl Embedded {
     /// Why the store is read-only, if it is.
     pub fn failure(&self) -> Option<StoreError> {
         self.shared.failed.get().cloned()
-    }
-
-    /// Writes the latest state into the new file `to`, while the store goes on. Blocks; takes as long as the
-    /// file takes to write. Returns the revision that it holds.
-    ///
-    /// # Errors
-    /// [`StoreError::Io`]; no file is left then.
-    pub fn save_snapshot(&self, to: &Path) -> Result<Revision, StoreError> {
-        offline::save(&self.shared, to)
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, StoreError> {
@@ -176,6 +191,9 @@ fn lock(disk: &dyn Disk) -> Result<Box<dyn Send>, StoreError> {
 fn open_core(disk: Arc<dyn Disk>, options: Options) -> Result<Core, StoreError> {
     let recovered = recover::read(disk.as_ref(), (options.clock)())?;
     let base = recovered.base;
+    let checkpoint = checkpoint::checkpoint_name(base);
+    // None was written yet.
+    let checkpoint_bytes = disk.open(&checkpoint).and_then(|file| file.size()).unwrap_or(0);
     let (state, history, wal) = recovered.resume(disk.clone(), options.segment_bytes).map_err(|error| {
         StoreError::Io(format!("failed to open the log in {}: {error}", disk.describe("")))
     })?;
@@ -185,7 +203,9 @@ fn open_core(disk: Arc<dyn Disk>, options: Options) -> Result<Core, StoreError> 
         hub: Hub::new(state.view.revision, options.watch_buffer),
         failed: OnceLock::new(),
         counters: Counters::default(),
+        quota: options.quota,
     });
+    shared.counters.checkpoint_bytes.store(checkpoint_bytes, std::sync::atomic::Ordering::Relaxed);
     Ok(Core::new(shared, options, disk, (state, wal, base)))
 }
 
@@ -215,6 +235,7 @@ impl Store for Embedded {
     ) -> Result<Range, StoreError> {
         let view = self.shared.view.load_full();
         let revision = options.revision;
+        self.shared.counters.ranges.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.shared.check(revision, &view)?;
         let mut scan = Scan::new(Keys::new(start, end), options, &view);
         while !scan.step(&view, PORTION) {
@@ -270,5 +291,9 @@ impl Store for Embedded {
 
     async fn lease_keep_alive(&self, id: LeaseId) -> Result<i64, StoreError> {
         self.ask(|reply| Request::KeepAlive(id, reply)).await
+    }
+
+    fn metrics(&self) -> String {
+        self.render_metrics()
     }
 }

@@ -1,18 +1,15 @@
-//! Verification and snapshots: [`check`] a directory, [`check_snapshot`] a file, [`restore`] a snapshot into a new
-//! directory. (Saving one is [`super::Embedded::save_snapshot`].)
+//! Work on directories that no process uses: [`check`] one, make one of a snapshot ([`restore`]) or of anything else
+//! ([`Import`]).
 
-use super::checkpoint::{self, Item, Job, checkpoint_name};
+use super::checkpoint::{Encoder, FileSink, Item, TEMPORARY, checkpoint_name};
 use super::disk::Disk;
 use super::disk::real::RealDisk;
-use super::shared::Shared;
-use super::view::View;
+use super::snapshot::{self, Summary};
 use super::{lock, recover};
-use crate::kv::{Revision, StoreError};
-use std::fs;
+use crate::kv::{KeyValue, LeaseId, Revision, StoreError};
+use bytes::Bytes;
 use std::io;
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What a directory or a snapshot holds.
@@ -26,6 +23,8 @@ pub struct Report {
     pub keys: u64,
     /// Leases.
     pub leases: u64,
+    /// Bytes on the disk that were read.
+    pub bytes: u64,
 }
 
 /// Reads a whole directory that no process uses and verifies every checksum and the order of all commits. Changes
@@ -37,59 +36,31 @@ pub fn check(dir: &Path) -> Result<Report, StoreError> {
     let disk = RealDisk::new(dir);
     let _lock = lock(&disk)?;
     let recovered = recover::read(&disk, Duration::ZERO)?;
+    let sizes =
+        disk.list().map(|names| names.iter().filter_map(|name| disk.open(name).ok()?.size().ok()).sum());
     Ok(Report {
         revision: recovered.state.view.revision,
         oldest: recovered.history.compacted(),
         keys: recovered.state.keys,
         leases: recovered.state.leases.len() as u64,
+        bytes: sizes.unwrap_or(0),
     })
 }
 
-/// Splits a path into a disk on its directory, and the file's name.
-fn locate(path: &Path) -> Result<(RealDisk, String), StoreError> {
-    let name = path.file_name().and_then(|name| name.to_str());
-    let name = name.ok_or_else(|| StoreError::Io(format!("{} does not name a file", path.display())))?;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Ok((RealDisk::new(parent), name.to_owned()))
+/// Verifies a snapshot; `progress` is told the bytes done and those to do.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] when it is damaged, incomplete or no snapshot; [`StoreError::Io`].
+pub fn summarize(file: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Summary, StoreError> {
+    snapshot::read(file, &mut progress, |_| {})
 }
 
 /// Verifies a snapshot.
 ///
 /// # Errors
-/// [`StoreError::Corrupt`] when it is damaged, incomplete or no snapshot; [`StoreError::Io`].
+/// As [`summarize`].
 pub fn check_snapshot(file: &Path) -> Result<Report, StoreError> {
-    let (disk, name) = locate(file)?;
-    let mut report = Report::default();
-    let revision = checkpoint::load(&disk, &name, |item| match item {
-        Item::Lease(..) => report.leases += 1,
-        Item::Key(_) => report.keys += 1,
-    })?;
-    Ok(Report { revision, oldest: revision, ..report })
-}
-
-pub(super) fn save(shared: &Shared, to: &Path) -> Result<Revision, StoreError> {
-    let failed = |error: io::Error| StoreError::Io(format!("failed to write {}: {error}", to.display()));
-    let (disk, name) = locate(to)?;
-    if to.exists() {
-        return Err(failed(io::ErrorKind::AlreadyExists.into()));
-    }
-    let view = shared.view.load_full();
-    let revision = view.revision;
-    let disk: Arc<dyn Disk> = Arc::new(disk);
-    let temporary = format!("{name}.tmp");
-    let job = Job {
-        disk: disk.clone(),
-        view: View::clone(&view),
-        revision,
-        cancelled: Arc::new(AtomicBool::new(false)),
-    };
-    let written = job.write(&temporary).and_then(|()| disk.rename(&temporary, &name));
-    if let Err(error) = written.and_then(|()| disk.sync_dir()) {
-        // The first error is the one to report.
-        let _ = disk.remove(&temporary);
-        return Err(failed(error));
-    }
-    Ok(revision)
+    summarize(file, |_, _| {}).map(|summary| summary.report)
 }
 
 /// Makes the directory `dir`, which must be empty or missing, a store with the content of a snapshot. The snapshot
@@ -97,21 +68,160 @@ pub(super) fn save(shared: &Shared, to: &Path) -> Result<Revision, StoreError> {
 ///
 /// # Errors
 /// As [`check_snapshot`]; [`StoreError::Io`] when `dir` holds files.
-pub fn restore(snapshot: &Path, dir: &Path) -> Result<Report, StoreError> {
-    let failed =
-        |error: io::Error| StoreError::Io(format!("failed to restore into {}: {error}", dir.display()));
-    let report = check_snapshot(snapshot)?;
-    let disk = RealDisk::create(dir).map_err(failed)?;
-    if !disk.list().map_err(failed)?.is_empty() {
-        let why = "the directory is not empty; move its content away first";
-        return Err(failed(io::Error::other(why)));
+pub fn restore(file: &Path, dir: &Path) -> Result<Report, StoreError> {
+    restore_ahead(file, dir, 0, |_, _| {})
+}
+
+/// Like [`restore`], but the store is `ahead` revisions further than the snapshot, and its history begins there: who
+/// saw later revisions of the store that the snapshot was taken of has to read anew, instead of taking what comes for
+/// what it has seen. `progress` is told the bytes done and those to do.
+///
+/// # Errors
+/// As [`restore`]; [`StoreError::Invalid`] when the revision would be negative or overflow.
+pub fn restore_ahead(
+    file: &Path,
+    dir: &Path,
+    ahead: Revision,
+    mut progress: impl FnMut(u64, u64),
+) -> Result<Report, StoreError> {
+    let empty = Import::check_empty(dir);
+    let summary = summarize(file, |done, all| progress(done, 2 * all))?;
+    empty?;
+    let revision = summary.report.revision.checked_add(ahead).filter(|_| ahead >= 0);
+    let revision =
+        revision.ok_or_else(|| StoreError::Invalid(format!("{ahead} is no number of revisions")))?;
+    let mut import = Import::begin(dir, revision)?;
+    let mut outcome = Ok(());
+    // Read again instead of kept: it need not fit into memory twice.
+    snapshot::read(file, &mut |done, all| progress(all + done, 2 * all), |item| {
+        if outcome.is_ok() {
+            outcome = match item {
+                Item::Alarm(_) => Ok(()),
+                Item::Lease(id, ttl) => import.lease(id, ttl),
+                Item::Key(kv) => import.key(&kv),
+            };
+        }
+    })?;
+    outcome?;
+    import.finish()
+}
+
+/// A new directory that is filled from elsewhere: leases first, then keys in order. Until [`Import::finish`] it is no
+/// store; dropped before, it is empty again.
+pub struct Import {
+    dir: PathBuf,
+    disk: RealDisk,
+    out: Option<Encoder<FileSink>>,
+    report: Report,
+    last: Option<Bytes>,
+    _lock: Box<dyn Send>,
+}
+
+impl std::fmt::Debug for Import {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Import").field("dir", &self.dir).field("report", &self.report).finish_non_exhaustive()
     }
-    let _lock = lock(&disk)?;
-    let temporary = dir.join(checkpoint::TEMPORARY);
-    fs::copy(snapshot, &temporary).map_err(failed)?;
-    let copied = fs::File::open(&temporary).and_then(|file| file.sync_all());
-    copied.map_err(failed)?;
-    disk.rename(checkpoint::TEMPORARY, &checkpoint_name(report.revision)).map_err(failed)?;
-    disk.sync_dir().map_err(failed)?;
-    Ok(report)
+}
+
+fn failed(dir: &Path, error: &io::Error) -> StoreError {
+    StoreError::Io(format!("failed to write {}: {error}", dir.display()))
+}
+
+impl Import {
+    /// Whether `dir` is missing, or holds nothing but what an attempt that was interrupted left.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] that says what is in the way.
+    pub fn check_empty(dir: &Path) -> Result<(), StoreError> {
+        if !dir.exists() {
+            return Ok(());
+        }
+        let names = RealDisk::new(dir).list().map_err(|error| failed(dir, &error))?;
+        match names.iter().find(|name| !["lock", TEMPORARY].contains(&name.as_str())) {
+            None => Ok(()),
+            Some(name) => Err(StoreError::Io(format!(
+                "{} is not empty (it holds {name}); nothing was changed; move it away first, or name another directory",
+                dir.display()
+            ))),
+        }
+    }
+
+    /// Begins the store in `dir`, which must be empty or missing, at `revision`: that of the next commit is one more.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], [`StoreError::Locked`].
+    pub fn begin(dir: &Path, revision: Revision) -> Result<Self, StoreError> {
+        Self::check_empty(dir)?;
+        let disk = RealDisk::create(dir).map_err(|error| failed(dir, &error))?;
+        let lock = lock(&disk)?;
+        let out = disk.list().and_then(|names| {
+            if names.iter().any(|name| name == TEMPORARY) {
+                disk.remove(TEMPORARY)?;
+            }
+            Encoder::new(FileSink::new(disk.create(TEMPORARY)?), revision)
+        });
+        let out = Some(out.map_err(|error| failed(dir, &error))?);
+        let report = Report { revision, oldest: revision, ..Report::default() };
+        Ok(Self { dir: dir.to_owned(), disk, out, report, last: None, _lock: lock })
+    }
+
+    /// Adds a lease.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn lease(&mut self, id: LeaseId, ttl: i64) -> Result<(), StoreError> {
+        self.report.leases += 1;
+        let out = self.out.as_mut().ok_or(StoreError::Closed)?;
+        out.lease(id, ttl).map_err(|error| failed(&self.dir, &error))
+    }
+
+    /// Adds a key with its revisions.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] when keys do not come in order or a revision is later than the store's;
+    /// [`StoreError::Io`].
+    pub fn key(&mut self, kv: &KeyValue) -> Result<(), StoreError> {
+        if self.last.as_ref().is_some_and(|last| *last >= kv.key) || kv.key.is_empty() {
+            return Err(StoreError::Invalid("keys must come in ascending order".to_owned()));
+        }
+        if kv.mod_revision > self.report.revision || kv.version < 1 {
+            let why = format!("a key has revision {}, later than the store's", kv.mod_revision);
+            return Err(StoreError::Invalid(why));
+        }
+        self.last = Some(kv.key.clone());
+        self.report.keys += 1;
+        let out = self.out.as_mut().ok_or(StoreError::Closed)?;
+        out.key(kv).map_err(|error| failed(&self.dir, &error))
+    }
+
+    /// Makes the directory a store, durably.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn finish(mut self) -> Result<Report, StoreError> {
+        let out = self.out.take().ok_or(StoreError::Closed)?;
+        let name = checkpoint_name(self.report.revision);
+        let done = out.finish().and_then(|()| {
+            self.report.bytes = self.disk.open(TEMPORARY)?.size()?;
+            self.disk.rename(TEMPORARY, &name)?;
+            self.disk.sync_dir()
+        });
+        match done {
+            Ok(()) => Ok(self.report),
+            Err(error) => {
+                // The first error is the one to report.
+                let _ = self.disk.remove(TEMPORARY);
+                Err(failed(&self.dir, &error))
+            }
+        }
+    }
+}
+
+impl Drop for Import {
+    fn drop(&mut self) {
+        if self.out.take().is_some() {
+            // What stays is removed by the next attempt.
+            let _ = self.disk.remove(TEMPORARY);
+        }
+    }
 }

@@ -16,6 +16,7 @@ const COMPACT: u8 = 5;
 const CHECKPOINT: u8 = 6;
 const KEY: u8 = 7;
 const FOOTER: u8 = 8;
+const ALARM: u8 = 9;
 
 const PUT: u8 = 1;
 const DELETE: u8 = 2;
@@ -33,6 +34,8 @@ pub(crate) enum Record<'a> {
     Revoke { id: LeaseId },
     /// History before this revision is forgotten.
     Compact { revision: Revision },
+    /// An alarm was set or taken back; its number is etcd's.
+    Alarm { kind: u8, is_set: bool },
     /// First of a checkpoint: the revision whose state it holds.
     Checkpoint { format: u32, revision: Revision },
     /// A key of a checkpoint.
@@ -88,6 +91,7 @@ impl Record<'_> {
                 out.push(COMPACT);
                 number(out, *revision);
             }
+            Self::Alarm { kind, is_set } => out.extend_from_slice(&[ALARM, *kind, u8::from(*is_set)]),
             Self::Checkpoint { format, revision } => {
                 out.push(CHECKPOINT);
                 out.extend_from_slice(&format.to_le_bytes());
@@ -188,6 +192,7 @@ impl<'a> Decoder<'a> {
             GRANT => Record::Grant { id: self.number()?, ttl: self.number()? },
             REVOKE => Record::Revoke { id: self.number()? },
             COMPACT => Record::Compact { revision: self.number()? },
+            ALARM => Record::Alarm { kind: self.byte()?, is_set: self.byte()? != 0 },
             CHECKPOINT => Record::Checkpoint { format: self.u32()?, revision: self.number()? },
             KEY => Record::Key {
                 key: self.bytes()?,
@@ -234,6 +239,7 @@ mod tests {
             Record::Grant { id: 5, ttl: 60 },
             Record::Revoke { id: i64::MAX },
             Record::Compact { revision: 4 },
+            Record::Alarm { kind: 1, is_set: true },
             Record::Checkpoint { format: FORMAT, revision: 3 },
             Record::Key { key: b"k", value: b"", create: 1, modified: 2, version: 2, lease: 5 },
             Record::Footer { keys: 1, leases: 1, digest: 77 },

@@ -1,6 +1,7 @@
 //! Opening: the newest checkpoint, then the log after it. What a crash explains is repaired (an incomplete last
 //! record is cut, unfinished files are removed); anything else is refused and nothing is changed.
 
+use super::alarm;
 use super::checkpoint::{self, Item, TEMPORARY, checkpoint_name, checkpoint_revision};
 use super::disk::Disk;
 use super::frame::{Next, Reader};
@@ -35,6 +36,8 @@ struct Repair {
     cut: Option<u64>,
     /// There is no segment to go on in.
     create: bool,
+    /// Where the last frame of the last segment starts and ends.
+    last: (u64, u64),
 }
 
 /// Reads the directory; changes nothing.
@@ -63,9 +66,11 @@ pub(crate) fn read(disk: &dyn Disk, now: Duration) -> Result<Recovered, StoreErr
         state,
         expected: None,
         log_revision: None,
+        last_frame: 0,
     };
     let segments = needed(&replay, &segments, base.is_some(), &mut repair)?;
-    let mut position = Position { number: 1, offset: 0, sequence: 0, revision, sealed: Vec::new() };
+    let mut position =
+        Position { number: 1, offset: 0, sequence: 0, start: revision, revision, sealed: Vec::new() };
     repair.create = segments.is_empty();
     for (at, number) in segments.iter().enumerate() {
         let is_last = at + 1 == segments.len();
@@ -73,8 +78,10 @@ pub(crate) fn read(disk: &dyn Disk, now: Duration) -> Result<Recovered, StoreErr
         if is_torn {
             repair.cut = Some(end);
         }
+        repair.last = (replay.last_frame, end);
         let last = replay.log_revision.unwrap_or(revision);
         if is_last {
+            position.start = replay.starts_at(*number)?.unwrap_or(revision);
             position.number = *number;
             position.offset = end;
             position.revision = last;
@@ -93,6 +100,9 @@ impl Recovered {
     /// Repairs the directory and opens the log.
     pub(crate) fn resume(self, disk: Arc<dyn Disk>, segment_bytes: u64) -> io::Result<(State, History, Wal)> {
         let Self { state, history, mut position, repair, .. } = self;
+        // What was read may be known to the operating system only: the process before was killed, or its sync
+        // failed. Before anyone sees it, and before anything is removed for it, it has to be durable.
+        disk.sync_dir()?;
         for name in &repair.remove {
             disk.remove(name)?;
         }
@@ -122,10 +132,29 @@ impl Recovered {
         let wal = if create {
             Wal::create(disk, position, segment_bytes)?
         } else {
+            rewrite(disk.as_ref(), &name, repair.last)?;
             Wal::resume(disk, position, segment_bytes)?
         };
         Ok((state, history, wal))
     }
+}
+
+/// Writes the last frame again. After a sync that failed the operating system calls its pages clean, so that
+/// another sync would succeed and do nothing. Only the last frame can be meant: nothing is written after a failure.
+fn rewrite(disk: &dyn Disk, name: &str, (from, to): (u64, u64)) -> io::Result<()> {
+    let mut file = disk.open(name)?;
+    let mut frame = vec![0; usize::try_from(to - from).unwrap_or(0)];
+    let mut done = 0;
+    while done < frame.len() {
+        match file.read_at(from + done as u64, &mut frame[done..]) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => done += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    file.write_at(from, &frame)?;
+    file.sync()
 }
 
 fn load_checkpoint(
@@ -138,6 +167,7 @@ fn load_checkpoint(
     let inside = checkpoint::load(disk, &name, |item| match item {
         Item::Lease(id, ttl) => grant(state, id, ttl, now),
         Item::Key(kv) => state.load(kv),
+        Item::Alarm(alarm) => state.view.alarms.set(alarm, true),
     })?;
     if inside != revision {
         let why = format!("it holds revision {inside}, not the one of its name");
@@ -201,6 +231,8 @@ struct Replay<'a> {
     expected: Option<u64>,
     /// Revision that the log has reached; behind the state's while it repeats what the checkpoint holds.
     log_revision: Option<Revision>,
+    /// Where the last frame starts in its segment.
+    last_frame: u64,
 }
 
 impl Replay<'_> {
@@ -239,6 +271,7 @@ impl Replay<'_> {
                         return Err(corrupt(offset, "a record is missing before this one"));
                     }
                     self.expected = Some(sequence + 1);
+                    self.last_frame = offset;
                     offset
                 }
                 Next::End if has_header => return Ok((reader.offset(), false)),
@@ -297,6 +330,10 @@ impl Replay<'_> {
                 for changes in self.history.pop(revision - 1, usize::MAX) {
                     self.state.forget(&changes);
                 }
+            }
+            Record::Alarm { kind, is_set } => {
+                let alarm = alarm::from_number(*kind).ok_or("an unknown alarm")?;
+                self.state.view.alarms.set(alarm, *is_set);
             }
             _ => return Err("a record that does not belong into the log"),
         }

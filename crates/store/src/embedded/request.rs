@@ -1,6 +1,8 @@
 //! What is asked of the writer, and the answers that wait until they are durable.
 
+use super::view::View;
 use crate::kv::{LeaseId, Op, Revision, StoreError, Txn, TxnResult};
+use crate::maintenance::{Alarm, LeaseState};
 use std::collections::BTreeSet;
 use tokio::sync::oneshot::Sender;
 
@@ -14,6 +16,17 @@ pub(crate) enum Request {
     Grant(LeaseId, i64, Reply<LeaseId>),
     Revoke(LeaseId, Reply<()>),
     KeepAlive(LeaseId, Reply<i64>),
+    Leases(Reply<Vec<LeaseId>>),
+    Lease(LeaseId, Reply<LeaseState>),
+    /// Set an alarm or take it back; the answer is whether it was set before.
+    Alarm(Alarm, bool, Reply<bool>),
+    /// Answered when what compactions gave up is freed.
+    Settle(Reply<()>),
+    /// Write a checkpoint now, whether it is worth it or not.
+    Defragment(Reply<()>),
+    /// Remove no file until a [`Request::Release`].
+    Hold(Reply<Held>),
+    Release,
     /// Have a look at the clock.
     Wake,
     /// The checkpoint at this revision is written, or failed.
@@ -21,11 +34,15 @@ pub(crate) enum Request {
     Stop,
 }
 
+/// Sends an answer, or the error instead.
+type Send = Box<dyn FnOnce(Option<&StoreError>) + std::marker::Send>;
+
 /// An answer that is given when the batch is durable, or replaced by the error when it cannot be.
 pub(crate) enum Answer {
     Txn(Reply<TxnResult>, TxnResult),
     Unit(Reply<()>),
     Number(Reply<i64>, i64),
+    Any(Send),
 }
 
 impl Answer {
@@ -33,9 +50,33 @@ impl Answer {
         match self {
             Self::Txn(reply, result) => drop(reply.send(failure.cloned().map_or(Ok(result), Err))),
             Self::Unit(reply) => drop(reply.send(failure.cloned().map_or(Ok(()), Err))),
+            Self::Any(send) => send(failure),
             Self::Number(reply, number) => drop(reply.send(failure.cloned().map_or(Ok(number), Err))),
         }
     }
+}
+
+/// Answers with `value` or the error.
+pub(crate) fn any<T: std::marker::Send + 'static>(reply: Reply<T>, value: T) -> Answer {
+    Answer::Any(Box::new(move |failure| drop(reply.send(failure.cloned().map_or(Ok(value), Err)))))
+}
+
+/// Answers with `error`.
+pub(crate) fn refused<T: std::marker::Send + 'static>(reply: Reply<T>, error: StoreError) -> Answer {
+    Answer::Any(Box::new(move |failure| drop(reply.send(Err(failure.cloned().unwrap_or(error))))))
+}
+
+/// What the directory held at one moment. None of it is removed until [`Request::Release`].
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    /// The state then.
+    pub(crate) view: View,
+    /// Revision of the checkpoint; the file need not exist when nothing was checkpointed yet.
+    pub(crate) base: Revision,
+    /// Numbers of the segments that are not written to any more, oldest first.
+    pub(crate) sealed: Vec<u64>,
+    /// Number of the last segment, and the end of what was durable of it.
+    pub(crate) end: (u64, u64),
 }
 
 /// Whether no branch of `txn` writes.

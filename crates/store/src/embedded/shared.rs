@@ -7,8 +7,13 @@ use crate::kv::{Op, OpResult, RangeOptions, Revision, StoreError, Txn, TxnResult
 use arc_swap::ArcSwap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
-/// Figures of a store, for metrics and `store status`.
+/// Upper bounds of the buckets of a sync's duration, in seconds: etcd's, from 1 ms to 8 s.
+pub const SYNC_BUCKETS: [f64; 14] =
+    [0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192];
+
+/// Figures of a store, for metrics and `store status`. Counts are since the start of the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Latest revision.
@@ -23,18 +28,34 @@ pub struct Stats {
     pub history_bytes: u64,
     /// Bytes of the log on the disk.
     pub log_bytes: u64,
+    /// Bytes of the checkpoint on the disk.
+    pub checkpoint_bytes: u64,
+    /// Bytes that `bytes` without `history_bytes` may reach; 0 is no quota.
+    pub quota: u64,
     /// Leases.
     pub leases: u64,
     /// Watchers.
     pub watchers: u64,
-    /// Group commits since the start.
+    /// Group commits.
     pub syncs: u64,
-    /// Nanoseconds that they took together, writing included.
+    /// Nanoseconds that their syncs took together.
     pub sync_nanoseconds: u64,
+    /// How many of them took as long as each of [`SYNC_BUCKETS`] at most.
+    pub sync_buckets: [u64; SYNC_BUCKETS.len()],
     /// Those that took longer than `Options::slow_sync`.
     pub slow_syncs: u64,
-    /// Checkpoints written since the start.
+    /// Bytes written to the log.
+    pub written_bytes: u64,
+    /// Checkpoints written.
     pub checkpoints: u64,
+    /// Keys written, by all transactions.
+    pub puts: u64,
+    /// Keys removed, by all transactions and ending leases.
+    pub deletes: u64,
+    /// Ranges read, but for those in transactions.
+    pub ranges: u64,
+    /// Transactions that may write.
+    pub txns: u64,
 }
 
 /// The figures that the writer keeps.
@@ -44,11 +65,39 @@ pub(crate) struct Counters {
     pub(crate) bytes: AtomicU64,
     pub(crate) old_bytes: AtomicU64,
     pub(crate) log_bytes: AtomicU64,
+    pub(crate) checkpoint_bytes: AtomicU64,
     pub(crate) leases: AtomicU64,
     pub(crate) syncs: AtomicU64,
     pub(crate) sync_nanoseconds: AtomicU64,
+    /// Not cumulative, as it is written more often than read.
+    pub(crate) sync_buckets: [AtomicU64; SYNC_BUCKETS.len()],
     pub(crate) slow_syncs: AtomicU64,
+    pub(crate) written_bytes: AtomicU64,
     pub(crate) checkpoints: AtomicU64,
+    pub(crate) puts: AtomicU64,
+    pub(crate) deletes: AtomicU64,
+    pub(crate) ranges: AtomicU64,
+    pub(crate) txns: AtomicU64,
+}
+
+impl Counters {
+    /// A sync took so long.
+    pub(crate) fn synced(&self, took: Duration) {
+        self.syncs.fetch_add(1, Relaxed);
+        self.sync_nanoseconds.fetch_add(took.as_nanos() as u64, Relaxed);
+        let seconds = took.as_secs_f64();
+        if let Some(at) = SYNC_BUCKETS.iter().position(|bound| seconds <= *bound) {
+            self.sync_buckets[at].fetch_add(1, Relaxed);
+        }
+    }
+
+    fn cumulative(&self) -> [u64; SYNC_BUCKETS.len()] {
+        let mut sum = 0;
+        self.sync_buckets.each_ref().map(|bucket| {
+            sum += bucket.load(Relaxed);
+            sum
+        })
+    }
 }
 
 /// What the writer publishes and everyone else reads. Everything in it is durable.
@@ -60,6 +109,8 @@ pub(crate) struct Shared {
     /// Set when a write failed: no more writes.
     pub(crate) failed: OnceLock<StoreError>,
     pub(crate) counters: Counters,
+    /// Bytes allowed, for the figures.
+    pub(crate) quota: u64,
 }
 
 impl Shared {
@@ -105,12 +156,20 @@ impl Shared {
             bytes: counters.bytes.load(Relaxed),
             history_bytes: counters.old_bytes.load(Relaxed),
             log_bytes: counters.log_bytes.load(Relaxed),
+            checkpoint_bytes: counters.checkpoint_bytes.load(Relaxed),
+            quota: self.quota,
             leases: counters.leases.load(Relaxed),
             watchers: self.hub.watchers() as u64,
             syncs: counters.syncs.load(Relaxed),
             sync_nanoseconds: counters.sync_nanoseconds.load(Relaxed),
+            sync_buckets: counters.cumulative(),
             slow_syncs: counters.slow_syncs.load(Relaxed),
+            written_bytes: counters.written_bytes.load(Relaxed),
             checkpoints: counters.checkpoints.load(Relaxed),
+            puts: counters.puts.load(Relaxed),
+            deletes: counters.deletes.load(Relaxed),
+            ranges: counters.ranges.load(Relaxed),
+            txns: counters.txns.load(Relaxed),
         }
     }
 }

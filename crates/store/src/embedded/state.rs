@@ -1,6 +1,7 @@
 //! [`State`]: what the writer works on: the next view, the leases, the sizes. It knows no files and no threads;
 //! recovery applies the same changes through the same functions.
 
+use super::alarm::Alarms;
 use super::node::{Changes, Node, Slot};
 use super::view::{Keys, View};
 use crate::kv::{KeyValue, LeaseId, Revision};
@@ -37,7 +38,8 @@ pub(crate) struct State {
 impl State {
     /// Nothing, at revision `revision`.
     pub(crate) fn new(revision: Revision) -> Self {
-        let view = View { index: imbl::OrdSet::new(), revision, leases: Arc::default() };
+        let index = imbl::OrdSet::new();
+        let view = View { index, revision, leases: Arc::default(), alarms: Alarms::default() };
         Self { view, leases: HashMap::new(), bytes: 0, old_bytes: 0, keys: 0 }
     }
 

@@ -1,6 +1,7 @@
 //! [`View`]: the keys as one revision left them. Cloning it is cheap and it never changes, so that readers need
 //! no lock and writers never wait for them.
 
+use super::alarm::Alarms;
 use super::node::{Node, Slot};
 use crate::kv::{Compare, KeyValue, LeaseId, Range, RangeOptions, Revision};
 use bytes::Bytes;
@@ -53,6 +54,8 @@ pub(crate) struct View {
     pub(crate) revision: Revision,
     /// Ids and times to live of the leases.
     pub(crate) leases: Arc<Vec<(LeaseId, i64)>>,
+    /// Alarms that are set.
+    pub(crate) alarms: Alarms,
 }
 
 impl View {

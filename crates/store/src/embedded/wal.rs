@@ -9,6 +9,7 @@ use super::record::{FORMAT, Record};
 use crate::kv::Revision;
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Buffers larger than this are given back after a large commit.
 const KEEP_BUFFER: usize = 1 << 20;
@@ -35,6 +36,13 @@ pub(crate) struct Sealed {
     pub(crate) last: Revision,
 }
 
+/// A file that could not be written, and why.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) file: String,
+    pub(crate) error: io::Error,
+}
+
 /// The log.
 pub(crate) struct Wal {
     disk: Arc<dyn Disk>,
@@ -44,6 +52,8 @@ pub(crate) struct Wal {
     /// Of the next frame.
     sequence: u64,
     segment_bytes: u64,
+    /// Revision before the segment that is written to.
+    start: Revision,
     /// Revision of the last commit.
     revision: Revision,
     /// The frame that is being built: room for a header, then payload.
@@ -57,6 +67,8 @@ pub(crate) struct Position {
     pub(crate) number: u64,
     pub(crate) offset: u64,
     pub(crate) sequence: u64,
+    /// Revision before the segment.
+    pub(crate) start: Revision,
     pub(crate) revision: Revision,
     pub(crate) sealed: Vec<Sealed>,
 }
@@ -73,13 +85,14 @@ impl Wal {
         let file;
         (file, at.offset) = new_segment(disk.as_ref(), at.number, at.sequence, at.revision)?;
         at.sequence += 1;
+        at.start = at.revision;
         Ok(Self::with(disk, file, at, segment_bytes))
     }
 
     fn with(disk: Arc<dyn Disk>, file: Box<dyn File>, at: Position, segment_bytes: u64) -> Self {
-        let Position { number, offset, sequence, revision, sealed } = at;
+        let Position { number, offset, sequence, start, revision, sealed } = at;
         let frame = vec![0; frame::HEADER];
-        Self { disk, file, number, offset, sequence, segment_bytes, revision, frame, sealed }
+        Self { disk, file, number, offset, sequence, segment_bytes, start, revision, frame, sealed }
     }
 
     /// Where the records of the next frame are appended.
@@ -97,32 +110,59 @@ impl Wal {
         self.offset + self.sealed.iter().map(|segment| segment.bytes).sum::<u64>()
     }
 
-    /// Makes the next frame, whose last commit is `revision`, durable. After an error the log must not be used
-    /// any more: what is on the disk is not known.
-    pub(crate) fn append(&mut self, revision: Revision) -> io::Result<()> {
+    /// The segment that is written to: its number, and the end of what is durable of it.
+    pub(crate) fn end(&self) -> (u64, u64) {
+        (self.number, self.offset)
+    }
+
+    /// Makes the next frame, whose last commit is `revision`, durable; returns how long the sync took. After an
+    /// error the log must not be used any more: what is on the disk is not known.
+    pub(crate) fn append(&mut self, revision: Revision) -> Result<Duration, Failure> {
+        // Only before a commit: what else a segment says is in every checkpoint that is later than its commits.
         if self.offset + self.frame.len() as u64 > self.segment_bytes && self.revision < revision {
             self.rotate()?;
         }
-        if self.pending() >= frame::MAX_PAYLOAD {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        frame::seal(&mut self.frame, 0, self.sequence);
-        self.file.write_at(self.offset, &self.frame)?;
-        self.file.sync()?;
+        let took = self.write().map_err(|error| self.failure(self.number, error))?;
         self.sequence += 1;
         self.offset += self.frame.len() as u64;
         self.revision = revision;
         self.frame.truncate(frame::HEADER);
         self.frame.shrink_to(KEEP_BUFFER);
-        Ok(())
+        Ok(took)
     }
 
-    fn rotate(&mut self) -> io::Result<()> {
-        let (file, offset) = new_segment(self.disk.as_ref(), self.number + 1, self.sequence, self.revision)?;
+    fn write(&mut self) -> io::Result<Duration> {
+        if self.pending() >= frame::MAX_PAYLOAD {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        frame::seal(&mut self.frame, 0, self.sequence);
+        self.file.write_at(self.offset, &self.frame)?;
+        let start = Instant::now();
+        self.file.sync()?;
+        Ok(start.elapsed())
+    }
+
+    fn failure(&self, number: u64, error: io::Error) -> Failure {
+        Failure { file: self.disk.describe(&segment_name(number)), error }
+    }
+
+    /// Begins a new segment, if the one that is written to holds a commit. After an error the log is as before.
+    pub(crate) fn rotate(&mut self) -> Result<(), Failure> {
+        if self.revision == self.start {
+            return Ok(());
+        }
+        let number = self.number + 1;
+        let made = new_segment(self.disk.as_ref(), number, self.sequence, self.revision);
+        let (file, offset) = made.map_err(|error| {
+            // What there is of it is in the way of the next attempt. If it stays, that one says so.
+            let _ = self.disk.remove(&segment_name(number));
+            self.failure(number, error)
+        })?;
         self.sealed.push(Sealed { number: self.number, bytes: self.offset, last: self.revision });
         self.file = file;
         self.offset = offset;
-        self.number += 1;
+        self.number = number;
+        self.start = self.revision;
         self.sequence += 1;
         Ok(())
     }

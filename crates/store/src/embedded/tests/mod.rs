@@ -4,6 +4,7 @@ mod crash;
 mod durability;
 mod model;
 mod semantics;
+mod upkeep;
 mod watches;
 
 use super::disk::memory::MemDisk;
