@@ -3,6 +3,7 @@
 //! Deliberately absent: Kubernetes objects, JSON, HTTP.
 
 pub mod embedded;
+pub mod etcd;
 pub mod kv;
 pub mod rpc;
 
