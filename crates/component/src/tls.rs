@@ -64,6 +64,15 @@ pub fn roots(bundle: &[u8]) -> Result<RootCertStore, TlsError> {
 /// A server that shows `pair`, asks clients for certificates of `client_ca` and lets those without one in
 /// (the authenticator decides). Offers h2 and http/1.1.
 pub fn server(pair: &KeyPair, client_ca: Option<&[u8]>) -> Result<ServerConfig, TlsError> {
+    serve(pair, client_ca, false)
+}
+
+/// A server that shows `pair` and lets nobody in without a certificate of `client_ca`. Offers h2 and http/1.1.
+pub fn server_for_known_clients(pair: &KeyPair, client_ca: &[u8]) -> Result<ServerConfig, TlsError> {
+    serve(pair, Some(client_ca), true)
+}
+
+fn serve(pair: &KeyPair, client_ca: Option<&[u8]>, only_known: bool) -> Result<ServerConfig, TlsError> {
     let (chain, key) = pair.parse()?;
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone())
@@ -72,11 +81,9 @@ pub fn server(pair: &KeyPair, client_ca: Option<&[u8]>) -> Result<ServerConfig, 
     let builder = match client_ca {
         None => builder.with_no_client_auth(),
         Some(bundle) => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(bundle)?), provider)
-                .allow_unauthenticated()
-                .build()
-                .map_err(because("CA bundle"))?;
-            builder.with_client_cert_verifier(verifier)
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(bundle)?), provider);
+            let verifier = if only_known { verifier } else { verifier.allow_unauthenticated() };
+            builder.with_client_cert_verifier(verifier.build().map_err(because("CA bundle"))?)
         }
     };
     let mut config = builder.with_single_cert(chain, key).map_err(because("certificate"))?;

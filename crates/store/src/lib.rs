@@ -2,9 +2,12 @@
 //!
 //! Deliberately absent: Kubernetes objects, JSON, HTTP.
 
+pub mod bolt;
 pub mod embedded;
 pub mod etcd;
+pub mod front;
 pub mod kv;
+pub mod maintenance;
 pub mod rpc;
 
 pub use kv::{

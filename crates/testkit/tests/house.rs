@@ -14,7 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("linux", &[]),
     ("component", &["machinery"]),
     ("api", &["machinery"]),
-    ("store", &[]),
+    ("store", &["component"]),
     ("cri", &[]),
     ("client", &["api", "component", "machinery"]),
     ("apiserver", &["api", "component", "machinery", "store"]),
@@ -28,7 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("kubectl", &["api", "client", "component", "machinery"]),
     ("addons", &["api", "client", "component", "machinery"]),
     ("testkit", &[]),
-    ("bench", &["api", "client", "component", "machinery"]),
+    ("bench", &["api", "client", "component", "machinery", "store"]),
 ];
 
 /// Crates that put the others together.
