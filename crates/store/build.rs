@@ -3,7 +3,15 @@
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     let files = protox::compile(
-        ["kv.proto", "watch.proto", "lease.proto", "cluster.proto", "maintenance.proto", "auth.proto"],
+        [
+            "admin.proto",
+            "kv.proto",
+            "watch.proto",
+            "lease.proto",
+            "cluster.proto",
+            "maintenance.proto",
+            "auth.proto",
+        ],
         ["proto"],
     )?;
     tonic_prost_build::configure()

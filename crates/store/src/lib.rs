@@ -2,6 +2,7 @@
 //!
 //! Deliberately absent: Kubernetes objects, JSON, HTTP.
 
+pub mod admin;
 pub mod bolt;
 pub mod embedded;
 pub mod etcd;

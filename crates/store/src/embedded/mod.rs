@@ -52,7 +52,7 @@ mod wal;
 mod watcher;
 mod writer;
 
-pub use offline::{Import, Report, check, check_snapshot, restore, restore_ahead, summarize};
+pub use offline::{Import, Report, check, check_snapshot, is_store, restore, restore_ahead, summarize};
 pub use options::{Clock, Options};
 pub use shared::{SYNC_BUCKETS, Stats};
 pub use snapshot::{SnapshotStream, Summary};

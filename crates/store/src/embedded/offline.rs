@@ -1,10 +1,11 @@
 //! Work on directories that no process uses: [`check`] one, make one of a snapshot ([`restore`]) or of anything else
 //! ([`Import`]).
 
-use super::checkpoint::{Encoder, FileSink, Item, TEMPORARY, checkpoint_name};
+use super::checkpoint::{Encoder, FileSink, Item, TEMPORARY, checkpoint_name, checkpoint_revision};
 use super::disk::Disk;
 use super::disk::real::RealDisk;
 use super::snapshot::{self, Summary};
+use super::wal::segment_number;
 use super::{lock, recover};
 use crate::kv::{KeyValue, LeaseId, Revision, StoreError};
 use bytes::Bytes;
@@ -25,6 +26,12 @@ pub struct Report {
     pub leases: u64,
     /// Bytes on the disk that were read.
     pub bytes: u64,
+}
+
+/// Whether `dir` holds a store, in whatever condition.
+pub fn is_store(dir: &Path) -> bool {
+    let is_ours = |name: &String| segment_number(name).is_some() || checkpoint_revision(name).is_some();
+    RealDisk::new(dir).list().is_ok_and(|names| names.iter().any(is_ours))
 }
 
 /// Reads a whole directory that no process uses and verifies every checksum and the order of all commits. Changes

@@ -25,6 +25,7 @@ pub mod compactor;
 mod convert;
 mod endpoint;
 mod failure;
+mod leases;
 mod limits;
 mod options;
 mod resolve;
