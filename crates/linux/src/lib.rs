@@ -9,10 +9,12 @@
 pub mod beneath;
 pub mod capability;
 pub mod cgroup;
+pub mod conntrack;
 pub mod error;
 pub mod link;
 pub mod mount;
 pub mod namespace;
+mod netfilter;
 pub mod nft;
 pub mod process;
 pub mod readiness;

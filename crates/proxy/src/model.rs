@@ -96,6 +96,8 @@ pub struct Backend {
     /// Its endpoints, sorted, each once: the ready ones, or those that still serve while they terminate when
     /// none is ready (KEP-1669).
     pub endpoints: Vec<Endpoint>,
+    /// Those that serve, terminating ones too: who has one of them may keep it.
+    pub serving: Vec<Endpoint>,
 }
 
 /// The ports of a Service that a proxy has to do with; none for headless and external ones and for those of
@@ -157,12 +159,12 @@ struct Condition {
     terminating: bool,
 }
 
-/// The endpoints of one port, from the slices of its Service; `node` is this node's name.
-pub fn endpoints<'a>(
-    port: &ServicePort,
+/// A port and its endpoints, from the slices of its Service; `node` is this node's name.
+pub fn backend<'a>(
+    port: ServicePort,
     slices: impl IntoIterator<Item = &'a EndpointSlice>,
     node: &str,
-) -> Vec<Endpoint> {
+) -> Backend {
     // While a pod moves between slices it may be in two; the better condition counts.
     let mut found: BTreeMap<Endpoint, Condition> = BTreeMap::new();
     for slice in slices.into_iter().filter(|slice| slice.address_type == "IPv4") {
@@ -184,11 +186,14 @@ pub fn endpoints<'a>(
             }
         }
     }
-    let ready: Vec<Endpoint> = found.iter().filter(|(_, c)| c.ready).map(|(e, _)| e.clone()).collect();
-    if !ready.is_empty() {
-        return ready;
+    let those = |good: fn(&Condition) -> bool| -> Vec<Endpoint> {
+        found.iter().filter(|(_, condition)| good(condition)).map(|(endpoint, _)| endpoint.clone()).collect()
+    };
+    let mut endpoints = those(|c| c.ready);
+    if endpoints.is_empty() {
+        endpoints = those(|c| c.serving && c.terminating);
     }
-    found.into_iter().filter(|(_, c)| c.serving && c.terminating).map(|(e, _)| e).collect()
+    Backend { port, endpoints, serving: those(|c| c.ready || c.serving) }
 }
 
 #[cfg(test)]
@@ -212,9 +217,8 @@ mod tests {
 
     #[test]
     fn terminating_endpoints_serve_when_none_is_ready() {
-        let port =
-            &ports(&service(json!({"clusterIP": "10.96.0.9", "ports": [{"port": 80, "protocol": "TCP"}]})))
-                [0];
+        let spec = json!({"clusterIP": "10.96.0.9", "ports": [{"port": 80, "protocol": "TCP"}]});
+        let port = ports(&service(spec)).remove(0);
         let slice = |ready: bool| {
             let object = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
             "metadata": {"name": "x"}, "ports": [{"name": "", "port": 8080, "protocol": "TCP"}],
@@ -226,7 +230,10 @@ mod tests {
             EndpointSlice::from_json(object.to_string().as_bytes()).unwrap()
         };
         let at = |address: [u8; 4], local| Endpoint { address: address.into(), port: 8080, local };
-        assert_eq!(endpoints(port, [&slice(true)], "a"), [at([10, 0, 0, 1], true)]);
-        assert_eq!(endpoints(port, [&slice(false)], "a"), [at([10, 0, 0, 2], false)]);
+        let (first, second) = (at([10, 0, 0, 1], true), at([10, 0, 0, 2], false));
+        let one = backend(port.clone(), [&slice(true)], "a");
+        assert_eq!((one.endpoints, one.serving), (vec![first.clone()], vec![first, second.clone()]));
+        let none = backend(port, [&slice(false)], "a");
+        assert_eq!((none.endpoints, none.serving), (vec![second.clone()], vec![second]));
     }
 }

@@ -1,7 +1,7 @@
 //! The proxy of one node: follow Services and slices, keep the kernel in step.
 
 use crate::dirty::Dirty;
-use crate::model::{Backend, endpoints, ports};
+use crate::model::{Backend, backend, ports};
 use crate::nftables::{Installed, Part, plan};
 use client::{Backoff, Client, Informer, InformerFactory};
 use component::{SharedClock, Tasks};
@@ -129,10 +129,7 @@ impl Proxy {
         let slices = self.slices.store().by_index(BY_SERVICE, service);
         let backends: Vec<Backend> = ports(&found)
             .into_iter()
-            .map(|port| Backend {
-                endpoints: endpoints(&port, slices.iter().map(Arc::as_ref), &self.config.node_name),
-                port,
-            })
+            .map(|port| backend(port, slices.iter().map(Arc::as_ref), &self.config.node_name))
             .collect();
         plan(&backends, self.config.pod_cidr)
     }

@@ -9,7 +9,10 @@ use proxy::model::{Backend, Endpoint, Protocol, ServicePort};
 use proxy::nftables::{Installed, plan};
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 const CLUSTER_IP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 20);
@@ -42,10 +45,19 @@ fn pod(last: u8) -> Ipv4Addr {
 }
 
 fn part(endpoints: &[Ipv4Addr], affinity: Option<u32>) -> BTreeMap<String, proxy::nftables::Part> {
+    part_of(Protocol::Tcp, endpoints, endpoints, affinity)
+}
+
+fn part_of(
+    protocol: Protocol,
+    endpoints: &[Ipv4Addr],
+    serving: &[Ipv4Addr],
+    affinity: Option<u32>,
+) -> BTreeMap<String, proxy::nftables::Part> {
     let port = ServicePort {
         service: "shop/web".into(),
         name: String::new(),
-        protocol: Protocol::Tcp,
+        protocol,
         port: 80,
         node_port: Some(30080),
         cluster_ip: CLUSTER_IP,
@@ -54,8 +66,11 @@ fn part(endpoints: &[Ipv4Addr], affinity: Option<u32>) -> BTreeMap<String, proxy
         internal_local: false,
         external_local: false,
     };
-    let endpoints = endpoints.iter().map(|a| Endpoint { address: *a, port: 8080, local: true }).collect();
-    let part = plan(&[Backend { port, endpoints }], "10.244.0.0/16".parse().unwrap());
+    let at = |addresses: &[Ipv4Addr]| {
+        addresses.iter().map(|a| Endpoint { address: *a, port: 8080, local: true }).collect()
+    };
+    let backend = Backend { port, endpoints: at(endpoints), serving: at(serving) };
+    let part = plan(&[backend], "10.244.0.0/16".parse().unwrap());
     BTreeMap::from([("shop/web".to_owned(), part)])
 }
 
@@ -109,4 +124,102 @@ async fn services_lead_to_endpoints() {
     assert!(installed.parts().is_empty());
     Installed::reset(part(&[pod(6)], None)).unwrap();
     assert_eq!(ask(CLUSTER_IP, 80), Ok(6));
+}
+
+/// A server of datagrams at `address` that says who it is.
+fn serve_datagrams(address: Ipv4Addr) {
+    let socket = UdpSocket::bind((address, 8080)).unwrap();
+    std::thread::spawn(move || {
+        while let Ok((_, client)) = socket.recv_from(&mut [0; 8]) {
+            let _ = socket.send_to(&address.octets()[3..], client);
+        }
+    });
+}
+
+fn ask_by_datagram(socket: &UdpSocket) -> Result<u8, ErrorKind> {
+    ask_by_datagram_at(socket, CLUSTER_IP, 80)
+}
+
+fn ask_by_datagram_at(socket: &UdpSocket, address: Ipv4Addr, port: u16) -> Result<u8, ErrorKind> {
+    // Connected, so that refusals are heard; one may still be left from the last time.
+    socket.take_error().unwrap();
+    socket.connect((address, port)).map_err(|error| error.kind())?;
+    socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    let mut answer = [0];
+    socket.send(b"?").map_err(|error| error.kind())?;
+    socket.recv(&mut answer).map_err(|error| error.kind())?;
+    Ok(answer[0])
+}
+
+/// Asks all the time, each time as a new client, until told to stop; every question must be answered.
+fn hammer(stop: &Arc<AtomicBool>) -> JoinHandle<usize> {
+    let stop = stop.clone();
+    std::thread::spawn(move || {
+        let mut asked = 0;
+        while !stop.load(Ordering::Relaxed) {
+            let client = UdpSocket::bind((NODE, 0)).unwrap();
+            let answer = ask_by_datagram(&client);
+            assert!(answer.is_ok(), "{answer:?} after {asked} answers");
+            asked += 1;
+        }
+        asked
+    })
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn no_packet_is_lost_while_rules_change() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped no_packet_is_lost_while_rules_change: needs root");
+        return;
+    }
+    network().await;
+    serve_datagrams(pod(5));
+    serve_datagrams(pod(6));
+    // What leaves the rules goes on serving, as pods do that end well.
+    let serving = [pod(5), pod(6)];
+    let part = |endpoints: &[Ipv4Addr], affinity| part_of(Protocol::Udp, endpoints, &serving, affinity);
+    let mut installed = Installed::reset(part(&[pod(5)], None)).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let asking: Vec<_> = (0..3).map(|_| hammer(&stop)).collect();
+    for round in 0..30 {
+        installed.update(part(&[pod(5), pod(6)], None)).unwrap();
+        installed.update(part(&[pod(6)], None)).unwrap();
+        installed.update(part(&[pod(5), pod(6)], Some(60))).unwrap();
+        // As after a restart of the proxy, which does not know what is installed.
+        installed = Installed::reset(part(&[pod(5 + round % 2)], None)).unwrap();
+    }
+    stop.store(true, Ordering::Relaxed);
+    let asked: usize = asking.into_iter().map(|thread| thread.join().unwrap()).sum();
+    assert!(asked > 100, "only {asked} questions");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_client_of_datagrams_follows_the_endpoints() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped a_client_of_datagrams_follows_the_endpoints: needs root");
+        return;
+    }
+    network().await;
+    serve_datagrams(pod(5));
+    serve_datagrams(pod(6));
+    let part =
+        |endpoints: &[Ipv4Addr], serving: &[Ipv4Addr]| part_of(Protocol::Udp, endpoints, serving, None);
+    let client = UdpSocket::bind((NODE, 0)).unwrap();
+    let by_port = UdpSocket::bind((NODE, 0)).unwrap();
+    let ask_both = || {
+        let by_node_port = ask_by_datagram_at(&by_port, NODE, 30080);
+        assert_eq!(ask_by_datagram(&client), by_node_port);
+        by_node_port
+    };
+    let mut installed = Installed::reset(part(&[], &[])).unwrap();
+    assert!(ask_both().is_err(), "nobody is there");
+    installed.update(part(&[pod(5)], &[pod(5)])).unwrap();
+    assert_eq!(ask_both(), Ok(5));
+    installed.update(part(&[pod(6)], &[pod(5), pod(6)])).unwrap();
+    assert_eq!(ask_both(), Ok(5), "who has an endpoint keeps it while it serves");
+    installed.update(part(&[pod(6)], &[pod(6)])).unwrap();
+    assert_eq!(ask_both(), Ok(6));
+    // Changed while no proxy was there.
+    Installed::reset(part(&[pod(5)], &[pod(5)])).unwrap();
+    assert_eq!(ask_both(), Ok(5));
 }

@@ -237,6 +237,13 @@ impl Batch {
         }
     }
 
+    /// Removes all elements of a set or map.
+    pub fn flush_set(&mut self, set: &str) {
+        let mut body = self.body();
+        body.text(2, set);
+        self.message(format!("flush set {set}"), 14, 0, body);
+    }
+
     fn elements(
         &mut self,
         what: &str,

@@ -3,11 +3,13 @@
 //! Only what the service proxy and port mappings need, encoded by hand, so that no `nft` program has to be
 //! installed. Names and numbers are those of `linux/netfilter/nf_tables.h`; everything is big-endian on the wire.
 
-mod attribute;
+pub(crate) mod attribute;
 mod batch;
+mod contents;
 mod expression;
 
 pub use batch::{Batch, Chain, Hook, NftError, Set, apply};
+pub use contents::{Contents, contents};
 pub use expression::{Expression, Register, Verdict};
 
 /// What a concatenated key or a value is made of; the numbers let `nft list` print elements readably.

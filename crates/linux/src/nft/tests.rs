@@ -64,6 +64,10 @@ fn the_kernel_holds_what_was_sent() {
         bad.add_rule("nope", &[Expression::Reject]);
         let error = apply(&bad).unwrap_err().to_string();
         assert!(error.contains("chain nope"), "{error}");
+        let found = contents("t").unwrap();
+        assert_eq!(found.chains.iter().collect::<Vec<_>>(), ["end", "pre", "svc"]);
+        assert_eq!(found.sets.iter().collect::<Vec<_>>(), ["ips", "seen"]);
+        assert!(contents("other").unwrap().is_empty());
         std::process::Command::new("nft").args(["list", "ruleset"]).output()
     });
     let Ok(output) = listed.join().unwrap() else {

@@ -21,20 +21,34 @@ const NAT_HOOKS: &[(&str, u32, i32, &str)] = &[
 ];
 const FILTER_HOOKS: &[(&str, u32)] = &[("filter-input", 1), ("filter-forward", 2), ("filter-output", 3)];
 
-/// Adds the frame to a batch whose table is new.
+const ADDRESS_KEY: &[DataType] = &[DataType::Ipv4, DataType::Protocol, DataType::Port];
+const PORT_KEY: &[DataType] = &[DataType::Protocol, DataType::Port];
+const MAPS: &[(&str, &[DataType])] = &[
+    (SERVICE_IPS, ADDRESS_KEY),
+    (NODE_PORTS, PORT_KEY),
+    (NO_ENDPOINTS, ADDRESS_KEY),
+    (NO_ENDPOINT_NODE_PORTS, PORT_KEY),
+];
+const HELPERS: &[&str] = &["services", "masquerading", "no-endpoints", MARK_FOR_MASQUERADE, REJECT];
+
+/// The frame's chains.
+pub(super) fn chains() -> impl Iterator<Item = &'static str> {
+    let hooks = NAT_HOOKS.iter().map(|(name, ..)| *name).chain(FILTER_HOOKS.iter().map(|(name, _)| *name));
+    hooks.chain(HELPERS.iter().copied())
+}
+
+/// The frame's maps.
+pub(super) fn maps() -> impl Iterator<Item = &'static str> {
+    MAPS.iter().map(|(map, _)| *map)
+}
+
+/// Adds the frame to a batch whose table is new, or has none but empty chains.
 pub(super) fn build(batch: &mut Batch) {
     let chain = |name: &str, hook| Chain { name: name.to_owned(), hook };
-    let address_key = vec![DataType::Ipv4, DataType::Protocol, DataType::Port];
-    let port_key = vec![DataType::Protocol, DataType::Port];
-    for (map, key) in [
-        (SERVICE_IPS, &address_key),
-        (NODE_PORTS, &port_key),
-        (NO_ENDPOINTS, &address_key),
-        (NO_ENDPOINT_NODE_PORTS, &port_key),
-    ] {
-        batch.add_set(&Set { name: map.to_owned(), key: key.clone(), verdicts: true, timeout: None });
+    for (map, key) in MAPS {
+        batch.add_set(&Set { name: (*map).to_owned(), key: key.to_vec(), verdicts: true, timeout: None });
     }
-    for name in ["services", "masquerading", "no-endpoints", MARK_FOR_MASQUERADE, REJECT] {
+    for name in HELPERS {
         batch.add_chain(&chain(name, None));
     }
     for (name, number, priority, target) in NAT_HOOKS {

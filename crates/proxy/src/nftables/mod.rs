@@ -1,10 +1,12 @@
 //! The nftables mode: what is planned for each Service, the fixed frame around it, and how differences reach
 //! the kernel.
 
+mod flows;
 mod frame;
 mod plan;
 mod sync;
 
+pub use flows::{Front, Fronts};
 pub use plan::{Part, Rule, plan};
 pub use sync::Installed;
 

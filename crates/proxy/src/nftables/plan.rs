@@ -1,12 +1,13 @@
 //! From a Service's ports and endpoints to its chains and map elements. Pure.
 
+use super::flows::{Front, Fronts};
 use super::{MARK_FOR_MASQUERADE, NO_ENDPOINT_NODE_PORTS, NO_ENDPOINTS, NODE_PORTS, REJECT, SERVICE_IPS};
 use crate::model::{Backend, Endpoint, Protocol, ServicePort};
 use ipnet::Ipv4Net;
 use linux::nft::{Expression, Register, Verdict, part};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 const A: Register = Register(0);
 const B: Register = Register(1);
@@ -32,6 +33,8 @@ pub struct Part {
     pub elements: BTreeMap<(&'static str, Vec<u8>), Verdict>,
     /// Timeouts, in milliseconds, of sets that remember clients.
     pub sets: BTreeMap<String, u64>,
+    /// Where flows of datagrams may lead that began earlier.
+    pub datagrams: Fronts,
 }
 
 fn hash(of: impl Hash) -> String {
@@ -86,7 +89,7 @@ pub fn plan(backends: &[Backend], pod_cidr: Ipv4Net) -> Part {
 }
 
 fn plan_port(backend: &Backend, pod_cidr: Ipv4Net, out: &mut Part) {
-    let Backend { port, endpoints } = backend;
+    let Backend { port, endpoints, serving } = backend;
     let local: Vec<&Endpoint> = endpoints.iter().filter(|endpoint| endpoint.local).collect();
     let all: Vec<&Endpoint> = endpoints.iter().collect();
     let internal = if port.internal_local { &local } else { &all };
@@ -96,6 +99,9 @@ fn plan_port(backend: &Backend, pod_cidr: Ipv4Net, out: &mut Part) {
     let cluster = name("service", port, None);
     if !all.is_empty() {
         out.chains.insert(cluster.clone(), balance(port, &all));
+    }
+    if port.protocol == Protocol::Udp {
+        out.datagrams.extend(fronts(port, serving));
     }
     let own_key = service_key(port.cluster_ip, port.protocol, port.port);
     match (internal.is_empty(), port.internal_local) {
@@ -119,6 +125,15 @@ fn plan_port(backend: &Backend, pod_cidr: Ipv4Net, out: &mut Part) {
     if port.node_port.is_some() || !port.external_ips.is_empty() {
         plan_external(port, &all, &local, pod_cidr, &cluster, out);
     }
+}
+
+fn fronts(port: &ServicePort, endpoints: &[Endpoint]) -> Fronts {
+    let ends: BTreeSet<SocketAddrV4> =
+        endpoints.iter().map(|e| SocketAddrV4::new(e.address, e.port)).collect();
+    let addresses = port.external_ips.iter().chain([&port.cluster_ip]);
+    let by_address = addresses.map(|address| Front { address: Some(*address), port: port.port });
+    let by_port = port.node_port.map(|port| Front { address: None, port });
+    by_address.chain(by_port).map(|front| (front, ends.clone())).collect()
 }
 
 fn plan_external(
@@ -167,7 +182,14 @@ fn balance(port: &ServicePort, endpoints: &[&Endpoint]) -> Vec<Rule> {
             ]));
         }
     }
-    rules.push(Rule::Random(endpoints.iter().map(|e| goto(&name("endpoint", port, Some(e)))).collect()));
+    let all: Vec<Verdict> = endpoints.iter().map(|e| goto(&name("endpoint", port, Some(e)))).collect();
+    let last = all.last().cloned();
+    if all.len() > 1 {
+        rules.push(Rule::Random(all));
+    }
+    // A packet that is in this chain while it is replaced finds the old map empty already, and must not leave here
+    // untranslated.
+    rules.extend(last.map(|verdict| Rule::All(vec![Expression::Verdict(verdict)])));
     rules
 }
 
@@ -219,7 +241,8 @@ mod tests {
     }
 
     fn planned(port: ServicePort, endpoints: Vec<Endpoint>) -> Part {
-        plan(&[Backend { port, endpoints }], "10.244.0.0/16".parse().unwrap())
+        let serving = endpoints.clone();
+        plan(&[Backend { port, endpoints, serving }], "10.244.0.0/16".parse().unwrap())
     }
 
     /// Maps that have an element, with the verdicts' chains' kinds.
@@ -260,7 +283,7 @@ mod tests {
         );
         assert_eq!(part.sets.values().copied().collect::<Vec<_>>(), [60_000, 60_000]);
         let service = part.chains.iter().find(|(name, _)| name.starts_with("service-")).unwrap().1;
-        assert_eq!(service.len(), 3, "one rule per remembered endpoint, one random");
+        assert_eq!(service.len(), 4, "one rule per remembered endpoint, one random, one for what it misses");
     }
 
     #[test]

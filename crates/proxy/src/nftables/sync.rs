@@ -1,9 +1,9 @@
 //! [`Installed`]: what the kernel has, and the difference to what it should have.
 
 use super::plan::{Part, Rule};
-use super::{TABLE, frame};
-use linux::nft::{Batch, Chain, DataType, NftError, Set, Verdict, apply};
-use std::collections::{BTreeMap, HashMap};
+use super::{TABLE, flows, frame};
+use linux::nft::{Batch, Chain, Contents, DataType, NftError, Set, Verdict, apply, contents};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The parts of all Services, as they are in the kernel.
 #[derive(Debug, Default)]
@@ -14,9 +14,19 @@ pub struct Installed {
 }
 
 impl Installed {
-    /// Replaces whatever table there is by the frame and `parts`, in one step: traffic never sees less than the
-    /// old or the new. Blocks.
+    /// Replaces whatever the table holds by the frame and `parts`, in one step: traffic never sees less than the old
+    /// or the new. Blocks.
     pub fn reset(parts: BTreeMap<String, Part>) -> Result<Self, NftError> {
+        let found = contents(TABLE).unwrap_or_else(|error| {
+            tracing::warn!("{error}; the service proxy's table is made anew");
+            Contents::default()
+        });
+        if !found.is_empty() {
+            match Self::replace(parts.clone(), &found) {
+                Err(error) => tracing::warn!("{error}; the service proxy's table is made anew"),
+                done => return done,
+            }
+        }
         let mut batch = Batch::new(TABLE);
         // Deleting needs a table; adding one that is there changes nothing.
         batch.add_table();
@@ -26,6 +36,31 @@ impl Installed {
         let mut installed = Self::default();
         installed.change(parts, &mut batch);
         apply(&batch)?;
+        flows::forget_astray(&flows::all(installed.parts.values()));
+        Ok(installed)
+    }
+
+    /// The same, keeping the table and what has the same name in it. The hooks of a new table come before those of
+    /// an old one, and a packet that is between them when the tables change would be seen by neither. What sets
+    /// remember of clients is kept too.
+    fn replace(parts: BTreeMap<String, Part>, found: &Contents) -> Result<Self, NftError> {
+        let mut batch = Batch::new(TABLE);
+        found.chains.iter().for_each(|chain| batch.flush_chain(chain));
+        frame::maps().filter(|map| found.sets.contains(*map)).for_each(|map| batch.flush_set(map));
+        frame::build(&mut batch);
+        let mut installed = Self::default();
+        installed.change(parts, &mut batch);
+        let (mut chains, mut sets): (BTreeSet<&str>, BTreeSet<&str>) =
+            (frame::chains().collect(), frame::maps().collect());
+        for part in installed.parts.values() {
+            chains.extend(part.chains.keys().map(String::as_str));
+            sets.extend(part.sets.keys().map(String::as_str));
+        }
+        let stale = |name: &&String, wanted: &BTreeSet<&str>| !wanted.contains(name.as_str());
+        found.chains.iter().filter(|name| stale(name, &chains)).for_each(|name| batch.delete_chain(name));
+        found.sets.iter().filter(|name| stale(name, &sets)).for_each(|name| batch.delete_set(name));
+        apply(&batch)?;
+        flows::forget_astray(&flows::all(installed.parts.values()));
         Ok(installed)
     }
 
@@ -33,8 +68,10 @@ impl Installed {
     /// was; start over with [`Installed::reset`].
     pub fn update(&mut self, parts: BTreeMap<String, Part>) -> Result<(), NftError> {
         let mut batch = Batch::new(TABLE);
-        self.change(parts, &mut batch);
-        apply(&batch)
+        let changes = self.change(parts, &mut batch);
+        apply(&batch)?;
+        flows::forget_astray(&flows::changed(&changes));
+        Ok(())
     }
 
     /// The parts as they are.
@@ -43,8 +80,8 @@ impl Installed {
     }
 
     /// The difference between what is installed and `parts`, in an order that the kernel accepts: what is
-    /// referred to exists before the reference, and goes after it.
-    fn change(&mut self, parts: BTreeMap<String, Part>, batch: &mut Batch) {
+    /// referred to exists before the reference, and goes after it. Returns what each part was and is.
+    fn change(&mut self, parts: BTreeMap<String, Part>, batch: &mut Batch) -> Vec<(Part, Part)> {
         let mut changes = Vec::new();
         for (service, mut new) in parts {
             let old = self.parts.remove(&service).unwrap_or_default();
@@ -85,6 +122,7 @@ impl Installed {
         for (old, new) in &changes {
             old.sets.keys().filter(|set| !new.sets.contains_key(*set)).for_each(|set| batch.delete_set(set));
         }
+        changes
     }
 
     fn settle_ownership(&mut self, service: &str, old: &Part, new: &mut Part) {
