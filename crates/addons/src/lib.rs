@@ -3,3 +3,4 @@
 //! Deliberately absent: anything that the cluster needs to work.
 
 pub mod hello;
+pub mod local_path;

@@ -33,6 +33,8 @@ pub struct Config {
     pub terminated_pod_gc_threshold: usize,
     /// Where on nodes the local-path provisioner makes volumes.
     pub local_path_root: PathBuf,
+    /// Image whose `local-path` command makes and removes those volumes.
+    pub local_path_image: String,
     /// Who this instance is among several (`--leader-elect`); `None` runs without a lease.
     pub leader_identity: Option<String>,
 }
@@ -51,6 +53,7 @@ impl Default for Config {
             node_monitor_period: Duration::from_secs(5),
             terminated_pod_gc_threshold: 12500,
             local_path_root: PathBuf::from("/var/lib/windlass/local-path"),
+            local_path_image: format!("windlass.local/windlass:{}", env!("CARGO_PKG_VERSION")),
             leader_identity: None,
         }
     }

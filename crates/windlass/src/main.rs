@@ -36,6 +36,9 @@ enum Command {
     Dns(commands::dns::DnsOptions),
     /// Serve a page that says which pod answers (runs in a pod; see examples/hello.yaml)
     Hello(addons::hello::HelloOptions),
+    /// Make or remove the directory of a local-path volume (runs in a pod)
+    #[command(hide = true)]
+    LocalPath(addons::local_path::LocalPathOptions),
     /// Run a further node of an isolated cluster
     #[command(hide = true)]
     Agent(bootstrap::agent::AgentOptions),
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Command::Image(options) => commands::image::run(options),
         Command::Dns(options) => commands::dns::run(&options),
         Command::Hello(options) => addons::hello::run(&options),
+        Command::LocalPath(options) => addons::local_path::run(&options),
         Command::Agent(options) => bootstrap::agent::run(options),
     };
     match outcome {

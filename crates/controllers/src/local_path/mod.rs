@@ -1,25 +1,30 @@
 //! The built-in provisioner `windlass.io/local-path`: a directory on the node that the scheduler chose, as a volume with
 //! affinity to that node. Its class, `local-path`, is made by whoever sets the cluster up.
 //!
-//! Deliberately absent for now, and listed in the gaps: removing the directory of a deleted volume from its node.
+//! Directories are made (open to every user) and removed by short-lived pods on the node, see `helper.rs`. Deliberately
+//! absent: holding a volume to its size, because a directory has none.
+
+mod helper;
+mod reclaim;
+mod volume;
 
 use crate::context::Context;
-use crate::volume_binder::matching::{class_of, request};
-use crate::volume_binder::write::reference_to;
+use crate::volume_binder::matching::class_of;
 use crate::volume_binder::{PROVISIONER, SELECTED_NODE};
 use client::{EventType, Informer, ObjectKey, Requeue, run_workers};
-use k8s_openapi::api::core::v1::{
-    HostPathVolumeSource, Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PersistentVolume,
-    PersistentVolumeClaim, PersistentVolumeSpec, VolumeNodeAffinity,
-};
+use helper::{Directory, Helpers, Step, Work};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::StorageClass;
 use machinery::Status;
+use reclaim::Reclaimer;
 use std::sync::Arc;
 
 /// The provisioner's name.
 pub(crate) const NAME: &str = "windlass.io/local-path";
 const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
 const HOSTNAME: &str = "kubernetes.io/hostname";
+/// Holds a deleted volume until its directory is gone; the name that external provisioners share (KEP-2644).
+const FINALIZER: &str = "external-provisioner.volume.kubernetes.io/finalizer";
 
 /// Runs the provisioner.
 pub(crate) async fn run(context: Context) {
@@ -27,29 +32,54 @@ pub(crate) async fn run(context: Context) {
     let volumes = context.informers.informer::<PersistentVolume>();
     let classes = context.informers.informer::<StorageClass>();
     let nodes = context.informers.informer::<Node>();
+    let helpers = Helpers::new(&context);
     let queue = context.queue::<ObjectKey>();
-    crate::common::owners::enqueue(&claims, &queue);
     let volume_queue = context.queue::<ObjectKey>();
     crate::common::owners::enqueue(&volumes, &volume_queue);
+    let (changed, changed_volumes) = (queue.clone(), volume_queue.clone());
+    claims.on_event(move |event| {
+        let claim = event.object();
+        changed.add(ObjectKey::of(&claim.metadata));
+        if event.is_deleted() {
+            // A directory may have been made for it and no volume yet.
+            changed_volumes.add(ObjectKey::new("", &volume::name(claim)));
+        }
+    });
+    let (changed, changed_volumes) = (queue.clone(), volume_queue.clone());
+    helpers.on_change(move |volume, claim| {
+        changed_volumes.add(ObjectKey::new("", volume));
+        if let Some((namespace, name)) = claim.split_once('/') {
+            changed.add(ObjectKey::new(namespace, name));
+        }
+    });
     claims.synced().await;
     volumes.synced().await;
     classes.synced().await;
     nodes.synced().await;
-    let worker = Arc::new(Worker { context: context.clone(), claims, volumes, classes, nodes });
-    let keeper = worker.clone();
+    helpers.synced().await;
+    let reclaimer = Reclaimer {
+        context: context.clone(),
+        helpers: helpers.clone(),
+        claims: claims.clone(),
+        volumes: volumes.clone(),
+        nodes: nodes.clone(),
+    };
+    let reclaimer = Arc::new(reclaimer);
+    let worker = Arc::new(Worker { context: context.clone(), helpers, claims, volumes, classes, nodes });
     run_workers("local-path-provisioner", 2, &queue, &context.tasks, move |key| {
         let worker = worker.clone();
         async move { worker.provision(&key).await }
     });
     run_workers("local-path-deleter", 1, &volume_queue, &context.tasks, move |key| {
-        let worker = keeper.clone();
-        async move { worker.delete(&key).await }
+        let reclaimer = reclaimer.clone();
+        async move { reclaimer.reconcile(&key).await }
     });
     context.tasks.stopping().cancelled().await;
 }
 
 struct Worker {
     context: Context,
+    helpers: Helpers,
     claims: Informer<PersistentVolumeClaim>,
     volumes: Informer<PersistentVolume>,
     classes: Informer<StorageClass>,
@@ -81,16 +111,27 @@ impl Worker {
         let Some(class) = self.classes.store().find("", &class_name) else {
             return Ok(Requeue::No);
         };
-        let volume = match volume(&self.context, &claim, &class, &node) {
-            Ok(volume) => volume,
-            Err(why) => {
-                failed(&why);
-                return Ok(Requeue::No);
-            }
-        };
+        if let Err(why) = volume::check(&claim) {
+            failed(&why);
+            return Ok(Requeue::No);
+        }
+        let root = &self.context.config.local_path_root;
+        let volume = volume::of(&claim, &class, &node, root);
         let name = volume.metadata.name.clone().unwrap_or_default();
         if self.volumes.store().find("", &name).is_some() {
             return Ok(Requeue::No);
+        }
+        let node = node.metadata.name.as_deref().unwrap_or("");
+        let claimed = format!("{}/{}", key.namespace, key.name);
+        let directory = Directory { volume: &name, node, claim: claimed, root };
+        match self.helpers.step(Work::Make, &directory).await? {
+            Step::Waiting => return Ok(Requeue::No),
+            Step::Failed(why) => {
+                let why = format!("failed to make its directory on node {node}: {why}");
+                failed(&why);
+                return Err(Status::internal(why));
+            }
+            Step::Done => {}
         }
         match self.context.client.all::<PersistentVolume>().create(&volume).await {
             Ok(_) => {
@@ -105,79 +146,6 @@ impl Worker {
             }
         }
     }
-
-    /// Deletes a released volume of ours whose policy says so.
-    async fn delete(&self, key: &ObjectKey) -> Result<Requeue, Status> {
-        let Some(volume) = self.volumes.store().get(key) else { return Ok(Requeue::No) };
-        let ours = volume
-            .metadata
-            .annotations
-            .as_ref()
-            .and_then(|all| all.get(PROVISIONED_BY))
-            .is_some_and(|by| by == NAME);
-        let released = volume.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Released");
-        let policy = volume.spec.as_ref().and_then(|spec| spec.persistent_volume_reclaim_policy.as_deref());
-        if !ours || !released || policy != Some("Delete") || volume.metadata.deletion_timestamp.is_some() {
-            return Ok(Requeue::No);
-        }
-        match self.context.client.all::<PersistentVolume>().delete(&key.name).await {
-            Err(status) if !status.is_not_found() => Err(status),
-            _ => Ok(Requeue::No),
-        }
-    }
-}
-
-/// The volume of a claim; the error says what this provisioner cannot do.
-fn volume(
-    context: &Context,
-    claim: &PersistentVolumeClaim,
-    class: &StorageClass,
-    node: &Node,
-) -> Result<PersistentVolume, String> {
-    let spec = claim.spec.clone().unwrap_or_default();
-    if spec.volume_mode.as_deref() == Some("Block") {
-        return Err("only volumeMode Filesystem is supported".to_owned());
-    }
-    let modes = spec.access_modes.clone().unwrap_or_default();
-    if let Some(mode) =
-        modes.iter().find(|mode| !["ReadWriteOnce", "ReadWriteOncePod"].contains(&mode.as_str()))
-    {
-        return Err(format!("access mode {mode} is not supported: a directory is on one node only"));
-    }
-    let uid = claim.metadata.uid.as_deref().unwrap_or("");
-    let name = format!("pvc-{uid}");
-    let (own, hostname) = (node.metadata.name.as_deref().unwrap_or(""), node.metadata.labels.as_ref());
-    let hostname = hostname.and_then(|labels| labels.get(HOSTNAME)).map_or(own, String::as_str);
-    let requirement = NodeSelectorRequirement {
-        key: HOSTNAME.to_owned(),
-        operator: "In".to_owned(),
-        values: Some(vec![hostname.to_owned()]),
-    };
-    let term = NodeSelectorTerm { match_expressions: Some(vec![requirement]), match_fields: None };
-    let path = context.config.local_path_root.join(&name);
-    let mut volume = PersistentVolume::default();
-    volume.metadata.name = Some(name);
-    volume.metadata.annotations = Some([(PROVISIONED_BY.to_owned(), NAME.to_owned())].into());
-    volume.spec = Some(PersistentVolumeSpec {
-        access_modes: Some(modes),
-        capacity: request(claim).map(|size| [("storage".to_owned(), size)].into()),
-        claim_ref: Some(reference_to(claim)),
-        host_path: Some(HostPathVolumeSource {
-            path: path.to_string_lossy().into_owned(),
-            type_: Some("DirectoryOrCreate".to_owned()),
-        }),
-        mount_options: class.mount_options.clone(),
-        node_affinity: Some(VolumeNodeAffinity {
-            required: Some(NodeSelector { node_selector_terms: vec![term] }),
-        }),
-        persistent_volume_reclaim_policy: Some(
-            class.reclaim_policy.clone().unwrap_or_else(|| "Delete".to_owned()),
-        ),
-        storage_class_name: class.metadata.name.clone(),
-        volume_mode: Some("Filesystem".to_owned()),
-        ..PersistentVolumeSpec::default()
-    });
-    Ok(volume)
 }
 
 #[cfg(test)]
@@ -185,7 +153,34 @@ mod tests {
     use super::*;
     use crate::common::testing::World;
     use api::Kind;
-    use client::Patch;
+    use client::{DeleteOptions, Patch};
+    use k8s_openapi::api::core::v1::Pod;
+
+    /// Waits for the helper and does what its node would: it succeeds.
+    async fn helper_ends(world: &World, verb: &str) -> Pod {
+        let find = || {
+            let pods = world.api.objects::<Pod>();
+            let name = format!("helper-pod-{verb}-");
+            pods.into_iter().find(|pod| pod.metadata.name.as_deref().is_some_and(|n| n.starts_with(&name)))
+        };
+        world.until("there is a helper", || find().is_some()).await;
+        let pod = Pod::clone(&find().unwrap());
+        let patch = Patch::Merge(r#"{"status":{"phase":"Succeeded"}}"#.into());
+        let api = world.client().namespaced::<Pod>(helper::NAMESPACE);
+        api.patch_status(pod.metadata.name.as_deref().unwrap(), patch).await.unwrap();
+        pod
+    }
+
+    /// Waits until the helper is deleted, and finishes that as a server does at once for pods that have ended.
+    async fn helper_goes(world: &World) {
+        let told = || world.api.objects::<Pod>().iter().all(|pod| pod.metadata.deletion_timestamp.is_some());
+        world.until("the helper is deleted", told).await;
+        let now = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
+        for pod in world.api.objects::<Pod>() {
+            let api = world.client().namespaced::<Pod>(helper::NAMESPACE);
+            api.delete_with(pod.metadata.name.as_deref().unwrap(), &now).await.unwrap();
+        }
+    }
 
     fn phases(world: &World) -> (Option<String>, Option<String>) {
         let claims = world.api.objects::<PersistentVolumeClaim>();
@@ -226,13 +221,23 @@ mod tests {
         // What the scheduler does.
         let patch = serde_json::json!({"metadata": {"annotations": {SELECTED_NODE: "a"}}}).to_string();
         claims.patch("data", Patch::Merge(patch.into())).await.unwrap();
+        // The directory is there before the volume is.
+        let made = helper_ends(&world, "make").await;
+        assert_eq!(made.spec.as_ref().unwrap().node_name.as_deref(), Some("a"));
         let bound = (Some("Bound".to_owned()), Some("Bound".to_owned()));
         world.until("both are bound", || phases(&world) == bound).await;
+        helper_goes(&world).await;
         let volume = &world.api.objects::<PersistentVolume>()[0];
-        let path = volume.spec.as_ref().unwrap().host_path.as_ref().unwrap().path.clone();
+        let path = volume.spec.as_ref().unwrap().local.as_ref().unwrap().path.clone();
         assert!(path.starts_with("/var/lib/windlass/local-path/pvc-"), "{path}");
+        // And is gone before the volume is, whoever deletes that first.
         claims.delete("data").await.unwrap();
+        client.all::<PersistentVolume>().delete(&volume.metadata.name.clone().unwrap()).await.unwrap();
+        world.until("a helper removes", || !world.api.objects::<Pod>().is_empty()).await;
+        assert_eq!(world.api.objects::<PersistentVolume>().len(), 1);
+        helper_ends(&world, "remove").await;
         world.until("the volume is deleted", || world.api.objects::<PersistentVolume>().is_empty()).await;
+        helper_goes(&world).await;
     }
 
     #[tokio::test]
