@@ -86,9 +86,17 @@ impl NodeLayout {
         self.root.join("run")
     }
 
-    /// Authorities of registries, a directory for each.
-    pub fn registry_certificates(&self) -> PathBuf {
-        self.root.join("certs.d")
+    /// How registries are reached, a directory for each registry: the node's own settings, the cluster's
+    /// (`DIR/certs.d`), then what the machine has for other runtimes.
+    pub fn registry_dirs(&self) -> Vec<PathBuf> {
+        let cluster = self.root.ancestors().nth(2).unwrap_or(&self.root);
+        let machine = ["/etc/containerd/certs.d", "/etc/docker/certs.d"].map(PathBuf::from);
+        [self.root.join("certs.d"), cluster.join("certs.d")].into_iter().chain(machine).collect()
+    }
+
+    /// Manifests of static pods.
+    pub fn manifests(&self) -> PathBuf {
+        self.root.join("manifests")
     }
 
     /// State of the kubelet.

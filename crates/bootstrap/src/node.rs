@@ -9,8 +9,9 @@ use anyhow::{Context, Result};
 use client::Client;
 use component::tls::KeyPair;
 use component::{SharedClock, Tasks};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use sha2::{Digest, Sha256};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
@@ -26,11 +27,13 @@ pub(crate) fn own_image() -> String {
     format!("windlass.local/windlass:{VERSION}")
 }
 
-/// The cgroup below which all pods of a node are: of its own, so that several nodes of one machine keep apart.
+/// The cgroup below which all pods of a node are: of its own, so that several nodes of one machine keep apart. Every
+/// version must find it again, however the path is written.
 pub(crate) fn cgroup_root(layout: &NodeLayout) -> String {
-    let mut hasher = DefaultHasher::new();
-    layout.root().hash(&mut hasher);
-    format!("/windlass-{:08x}", hasher.finish() & 0xffff_ffff)
+    let root = std::fs::canonicalize(layout.root()).unwrap_or_else(|_| layout.root().to_owned());
+    let digest = Sha256::digest(root.as_os_str().as_bytes());
+    let name: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    format!("/windlass-{name}")
 }
 
 /// Who a node is.
@@ -92,7 +95,7 @@ pub(crate) async fn start(
         cni_conf_dir: node.layout.cni_conf(),
         cni_bin_dirs: vec![node.layout.cni_bin()],
         shim_command: vec![executable.into_os_string(), "shim".into()],
-        registry_certificates: Some(node.layout.registry_certificates()),
+        registry_dirs: node.layout.registry_dirs(),
         version: VERSION.to_owned(),
     };
     let runtime =
@@ -112,6 +115,7 @@ pub(crate) async fn start(
         client_ca: Some(credentials.ca),
         listen: kubelet::Listen::Address(SocketAddr::new(address, KUBELET_PORT)),
         port: KUBELET_PORT,
+        static_pod_path: Some(node.layout.manifests()),
         cgroup_root: cgroup_root(&node.layout),
         ..kubelet::Config::new(&node.name, vec![address], node.layout.kubelet(), &socket.to_string_lossy())
     };
@@ -123,9 +127,10 @@ pub(crate) async fn start(
 
 /// Directories, and the CNI plugins as links to this program.
 fn prepare(layout: &NodeLayout, executable: &Path) -> Result<()> {
-    let dirs: [PathBuf; 6] = [
+    let dirs: [PathBuf; 7] = [
         layout.runtime(),
         layout.kubelet(),
+        layout.manifests(),
         layout.cni_conf(),
         layout.cni_bin(),
         layout.cni_state(),

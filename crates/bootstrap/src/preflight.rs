@@ -1,6 +1,7 @@
 //! Checks before anything is changed: what this machine must have, each with what to do when it has not.
 
 use anyhow::{Context, Result, bail};
+use linux::cgroup::Cgroups;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 
@@ -53,29 +54,28 @@ fn overlayfs() -> Result<()> {
 }
 
 fn cgroups() -> Result<()> {
-    let unified = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+    let found = Cgroups::detect()?;
+    let missing: Vec<&str> = CONTROLLERS.iter().copied().filter(|name| !found.has(name)).collect();
     let legacy = std::fs::read_to_string("/proc/cgroups").unwrap_or_default();
-    let missing = missing_controllers(&unified, &legacy);
-    if missing.is_empty() {
-        return Ok(());
+    match advice(&missing, &legacy) {
+        advice if advice.is_empty() => Ok(()),
+        advice => bail!("{} missing; {}", missing.join(", "), advice.join("; ")),
     }
-    bail!(
-        "{} missing; boot with cgroup_enable={} (or mount them below /sys/fs/cgroup)",
-        missing.join(", "),
-        missing.join(",")
-    )
 }
 
-/// Controllers that neither the unified hierarchy nor `/proc/cgroups` (name, hierarchy, groups, enabled) offers.
-fn missing_controllers(unified: &str, legacy: &str) -> Vec<&'static str> {
-    let in_legacy = |name: &str| {
+/// What to do about each missing controller, by what `/proc/cgroups` (name, hierarchy, groups, enabled) knows of it.
+fn advice(missing: &[&str], legacy: &str) -> Vec<String> {
+    let enabled = |name: &str| {
         legacy.lines().any(|line| {
             let fields: Vec<&str> = line.split_whitespace().collect();
             fields.first() == Some(&name) && fields.get(3) == Some(&"1")
         })
     };
-    let in_unified = |name: &str| unified.split_whitespace().any(|controller| controller == name);
-    CONTROLLERS.iter().copied().filter(|name| !in_unified(name) && !in_legacy(name)).collect()
+    let what = |name: &&str| match enabled(name) {
+        true => format!("mount it: mkdir -p /sys/fs/cgroup/{name} && mount -t cgroup -o {name} cgroup /sys/fs/cgroup/{name}"),
+        false => format!("boot with cgroup_enable={name}"),
+    };
+    missing.iter().map(what).collect()
 }
 
 /// Binds the API server's port, or says what to do about it.
@@ -97,10 +97,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn controllers_are_found_in_either_hierarchy() {
+    fn a_missing_controller_comes_with_advice() {
         let legacy = "#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpu\t3\t1\t1\nmemory\t0\t1\t0\n";
-        assert_eq!(missing_controllers("", legacy), ["memory", "pids"]);
-        assert_eq!(missing_controllers("cpuset cpu memory pids", ""), [""; 0]);
+        let told = advice(&["cpu", "memory", "pids"], legacy);
+        assert!(told[0].contains("mount -t cgroup -o cpu"), "{told:?}");
+        assert_eq!(told[1..], ["boot with cgroup_enable=memory", "boot with cgroup_enable=pids"]);
+        assert!(advice(&[], legacy).is_empty());
     }
 
     #[test]

@@ -228,7 +228,7 @@ async fn tls_and_passwords() {
     let (name, certificates) = (registry.name("s/x:1"), dir.path().join("certs"));
     let own = certificates.join(name.registry());
     std::fs::create_dir_all(&own).unwrap();
-    let registries = Registries { certificates: Some(certificates) };
+    let registries = Registries { directories: vec![certificates] };
     // Not trusted: no fallback to anything weaker than what answers.
     let error = store.pull(&name, &Credentials::Anonymous, &registries).await.unwrap_err();
     assert!(matches!(error, ImageError::Pull { .. }), "{error}");

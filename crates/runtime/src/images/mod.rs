@@ -6,6 +6,7 @@
 mod archive;
 mod digest;
 mod headers;
+mod hosts;
 mod metadata;
 mod own;
 mod pull;
@@ -14,8 +15,9 @@ mod store;
 mod unpack;
 
 pub use archive::import;
+pub use hosts::Registries;
 pub use metadata::{ImageConfig, ProcessConfig};
-pub use pull::{Credentials, Registries};
+pub use pull::Credentials;
 pub use reference::Name;
 pub(crate) use store::Lease;
 pub use store::{Image, Layer, Store, Usage};
@@ -41,6 +43,14 @@ pub enum ImageError {
         unauthorized: bool,
         /// Whether the registry does not have it.
         absent: bool,
+    },
+    /// The file that says how the registry is reached cannot be used.
+    #[error("failed to use {file}: {why}; correct it or remove it")]
+    Hosts {
+        /// Which file.
+        file: String,
+        /// What is wrong with it.
+        why: String,
     },
     /// The content is not what it should be.
     #[error("failed to unpack {what}: {why}; the image is broken or hostile, get another copy")]

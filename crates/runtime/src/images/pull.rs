@@ -4,16 +4,17 @@
 //! off goes on where it stopped. Everything is checked against its digest before it counts.
 
 use super::digest::{Digest, Hashing};
+use super::hosts::Endpoint;
 use super::metadata::{Descriptor, MAX_JSON, Manifest};
-use super::{Image, ImageConfig, ImageError, Name, Store};
+use super::{Image, ImageConfig, ImageError, Name, Registries, Store};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use linux::Context;
-use oci_client::client::{BlobResponse, Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
+use oci_client::Reference;
+use oci_client::client::{BlobResponse, ClientConfig, ClientProtocol};
 use oci_client::errors::{OciDistributionError, OciErrorCode};
 use oci_client::secrets::RegistryAuth;
 use std::io::Read;
-use std::path::PathBuf;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 
@@ -29,13 +30,6 @@ const MANIFESTS: [&str; 4] = [
     "application/vnd.docker.distribution.manifest.list.v2+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 ];
-
-/// How registries are reached.
-#[derive(Clone, Debug, Default)]
-pub struct Registries {
-    /// A directory with `<host[:port]>/*.crt`: authorities to trust besides the system's.
-    pub certificates: Option<PathBuf>,
-}
 
 /// Who asks.
 #[derive(Clone, Default)]
@@ -77,44 +71,74 @@ impl Store {
         credentials: &Credentials,
         registries: &Registries,
     ) -> Result<Image, ImageError> {
-        let (client, bytes, digest) = connect(name, credentials, registries).await?;
-        let puller = Puller { store: self, name, client };
+        let (client, place, bytes, digest) = connect(name, credentials, registries).await?;
+        let puller = Puller { store: self, name, place, client };
         let mut manifest = Manifest::parse(&bytes)?;
         if !manifest.manifests.is_empty() {
             let here = manifest.here()?.clone();
-            let (bytes, _) =
-                puller.manifest(&format!("{}@{}", name.repository(), here.digest), &here.digest).await?;
+            let bytes = puller.manifest(&here.digest).await?;
             manifest = Manifest::parse(&bytes)?;
         }
         puller.image(&manifest, &digest).await
     }
 }
 
-// Loopback registries may speak plain HTTP, as is the custom; anything else must not.
+/// What a registry has answered: the client that knows it, where it was asked, the manifest and its digest.
+type Answer = (oci_client::Client, Reference, Vec<u8>, Digest);
+
+/// Asks one place after the other, mirrors first; what the last said counts.
 async fn connect(
     name: &Name,
     credentials: &Credentials,
     registries: &Registries,
-) -> Result<(oci_client::Client, Vec<u8>, Digest), ImageError> {
-    let protocols: &[ClientProtocol] = if loopback(name.registry()) {
-        &[ClientProtocol::Https, ClientProtocol::Http]
-    } else {
-        &[ClientProtocol::Https]
-    };
+) -> Result<Answer, ImageError> {
     // The client takes the process's default; somebody else may have chosen it before, the same one.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut last = None;
+    for endpoint in registries.endpoints(name.registry())? {
+        match ask(name, credentials, &endpoint).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => {
+                tracing::debug!(host = endpoint.host, %error, "a registry did not give the image");
+                last = Some(error);
+            }
+        }
+    }
+    Err(last.unwrap_or_else(|| ImageError::NotFound(name.repository())))
+}
+
+async fn ask(name: &Name, credentials: &Credentials, endpoint: &Endpoint) -> Result<Answer, ImageError> {
+    // Loopback registries may speak plain HTTP, as is the custom; others only where the user says so.
+    let protocols: &[ClientProtocol] = match endpoint.tls {
+        Some(true) => &[ClientProtocol::Https],
+        Some(false) => &[ClientProtocol::Http],
+        None => &[ClientProtocol::Https, ClientProtocol::Http],
+    };
+    let (mut place, mut auth) = (name.inner().clone(), credentials.auth());
+    if endpoint.host != name.registry() {
+        place.set_mirror_registry(endpoint.host.clone());
+        // They were given for the registry and for nobody else.
+        auth = RegistryAuth::Anonymous;
+    }
     let mut last = None;
     for protocol in protocols {
         let config = ClientConfig {
             protocol: protocol.clone(),
-            extra_root_certificates: certificates(name.registry(), registries)?,
+            extra_root_certificates: endpoint.certificates()?,
+            accept_invalid_certificates: endpoint.skip_verify,
             connect_timeout: Some(Duration::from_secs(30)),
             read_timeout: Some(SILENCE),
             user_agent: "windlass",
             ..ClientConfig::default()
         };
         let client = oci_client::Client::try_from(config).map_err(|error| failed(name, &error))?;
-        match client.pull_manifest_raw(name.inner(), &credentials.auth(), &MANIFESTS).await {
+        // Several requests: who may ask, then what.
+        let answer = tokio::time::timeout(SILENCE, client.pull_manifest_raw(&place, &auth, &MANIFESTS)).await;
+        let answer = answer.unwrap_or_else(|_| {
+            let why = format!("{} did not answer in {} s; is it well?", endpoint.host, SILENCE.as_secs());
+            Err(OciDistributionError::GenericError(Some(format!("request timed out: {why}"))))
+        });
+        match answer {
             Ok((bytes, digest)) => {
                 let bytes = bytes.to_vec();
                 let found = Digest::of(&bytes);
@@ -125,38 +149,13 @@ async fn connect(
                         format!("its content has digest {found}"),
                     ));
                 }
-                return Ok((client, bytes, found));
+                return Ok((client, place, bytes, found));
             }
             Err(error @ OciDistributionError::RequestError(_)) => last = Some(failed(name, &error)),
             Err(error) => return Err(failed(name, &error)),
         }
     }
     Err(last.unwrap_or_else(|| ImageError::NotFound(name.repository())))
-}
-
-fn loopback(registry: &str) -> bool {
-    let host = match registry.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or(""),
-        None => registry.split(':').next().unwrap_or(""),
-    };
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-fn certificates(registry: &str, registries: &Registries) -> Result<Vec<Certificate>, ImageError> {
-    let Some(dir) = registries.certificates.as_ref().map(|dir| dir.join(registry)) else {
-        return Ok(Vec::new());
-    };
-    let Ok(entries) = std::fs::read_dir(&dir) else { return Ok(Vec::new()) };
-    let mut found = Vec::new();
-    for path in entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|e| e == "crt"))
-    {
-        let data = std::fs::read(&path).context(|| format!("read {}", path.display()))?;
-        found.push(Certificate { encoding: CertificateEncoding::Pem, data });
-    }
-    Ok(found)
 }
 
 fn failed(name: &Name, error: &OciDistributionError) -> ImageError {
@@ -192,13 +191,15 @@ fn failed(name: &Name, error: &OciDistributionError) -> ImageError {
 struct Puller<'a> {
     store: &'a Store,
     name: &'a Name,
+    /// The name at the place that has answered.
+    place: Reference,
     client: oci_client::Client,
 }
 
 impl Puller<'_> {
-    async fn manifest(&self, reference: &str, wanted: &Digest) -> Result<(Vec<u8>, Digest), ImageError> {
-        let name = Name::parse(reference)?;
-        let pulled = self.client.pull_manifest_raw(name.inner(), &RegistryAuth::Anonymous, &MANIFESTS).await;
+    async fn manifest(&self, wanted: &Digest) -> Result<Vec<u8>, ImageError> {
+        let reference = self.place.clone_with_digest(wanted.as_str().to_owned());
+        let pulled = self.client.pull_manifest_raw(&reference, &RegistryAuth::Anonymous, &MANIFESTS).await;
         let (bytes, _) = pulled.map_err(|error| failed(self.name, &error))?;
         let found = Digest::of(&bytes);
         if found != *wanted {
@@ -207,7 +208,7 @@ impl Puller<'_> {
                 format!("its content has digest {found}"),
             ));
         }
-        Ok((bytes.to_vec(), found))
+        Ok(bytes.to_vec())
     }
 
     async fn image(&self, manifest: &Manifest, digest: &Digest) -> Result<Image, ImageError> {
@@ -246,7 +247,7 @@ impl Puller<'_> {
         }
         let mut stream = self
             .client
-            .pull_blob_stream(self.name.inner(), described.digest.as_str())
+            .pull_blob_stream(&self.place, described.digest.as_str())
             .await
             .map_err(|error| failed(self.name, &error))?;
         let mut bytes = Vec::new();
@@ -316,7 +317,7 @@ impl Puller<'_> {
             return Ok(());
         }
         let pulled =
-            self.client.pull_blob_stream_partial(self.name.inner(), layer.digest.as_str(), have, None).await;
+            self.client.pull_blob_stream_partial(&self.place, layer.digest.as_str(), have, None).await;
         let (mut stream, append) = match pulled.map_err(|error| failed(self.name, &error))? {
             BlobResponse::Full(stream) => (stream, false),
             BlobResponse::Partial(stream) => (stream, true),

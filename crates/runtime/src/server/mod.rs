@@ -54,8 +54,9 @@ pub struct Config {
     pub cni_bin_dirs: Vec<PathBuf>,
     /// The program and arguments that run [`crate::shim::main`]; the pod's state directory is appended.
     pub shim_command: Vec<OsString>,
-    /// A directory with `<registry>/*.crt`: authorities to trust besides the system's.
-    pub registry_certificates: Option<PathBuf>,
+    /// `certs.d` directories that say how registries are reached, the most important first; see
+    /// [`crate::images::Registries`].
+    pub registry_dirs: Vec<PathBuf>,
     /// Windlass's own version.
     pub version: String,
 }
@@ -108,7 +109,7 @@ pub async fn serve(config: Config, clock: SharedClock, tasks: Tasks) -> Result<R
         bin_dirs: config.cni_bin_dirs.clone(),
         cache_dir: config.root.join("cni-results"),
     };
-    let registries = Registries { certificates: config.registry_certificates.clone() };
+    let registries = Registries { directories: config.registry_dirs.clone() };
     let (events, _) = tokio::sync::broadcast::channel(1024);
     let streaming = crate::streaming::Server::bind().await?;
     let listener = listen(&config.socket).await?;

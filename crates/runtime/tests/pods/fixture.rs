@@ -50,7 +50,7 @@ impl Fixture {
             cni_conf_dir: own("cni"),
             cni_bin_dirs: vec![own("bin")],
             shim_command: vec![std::env::current_exe().unwrap().into(), "shim".into()],
-            registry_certificates: None,
+            registry_dirs: Vec::new(),
             version: "0.0.0-test".into(),
         };
         null_network(&config);
