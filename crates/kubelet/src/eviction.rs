@@ -1,8 +1,11 @@
 //! Eviction under pressure: when memory, disk, inodes or process ids run short, one pod at a time is ended.
 //!
 //! Thresholds are hard ones. Ranking: pods above their memory request first, then lower priority, then the most
-//! used above the request ("Node-pressure eviction"). Soft thresholds, disk usage per pod and reclaiming before
-//! eviction (other than unused images) are not built (see GAPS.md).
+//! used above the request ("Node-pressure eviction"). Pods above limits of their own end whatever the node has left
+//! (`eviction/storage.rs`). Soft thresholds, ranking by disk usage and reclaiming before eviction (other than unused
+//! images) are not built (see GAPS.md).
+
+mod storage;
 
 use crate::config::Eviction;
 use crate::container::resources;
@@ -12,7 +15,7 @@ use crate::node::Pressure;
 use crate::node::machine::meminfo;
 use crate::pod::worker::{Stage, Worker};
 use crate::spec;
-use crate::status::generate::Verdict;
+use crate::status::generate::{EVICTED, Verdict};
 use client::EventType;
 use std::collections::HashMap;
 use std::path::Path;
@@ -112,11 +115,8 @@ async fn usage(kubelet: &Kubelet) -> HashMap<String, i64> {
 
 async fn evict_one(kubelet: &Arc<Kubelet>, what: &str) {
     let used = usage(kubelet).await;
-    let candidates = kubelet
-        .workers
-        .list()
+    let candidates = evictable(kubelet)
         .into_iter()
-        .filter(|w| w.stage() == Stage::Syncing && !is_protected(w))
         .map(|w| {
             let pod = w.pod();
             Candidate {
@@ -128,10 +128,20 @@ async fn evict_one(kubelet: &Arc<Kubelet>, what: &str) {
         })
         .collect();
     let Some(worker) = choose(candidates).and_then(|c| kubelet.workers.get(&c.uid)) else { return };
-    let message = format!("The node was low on resource: {what}. ");
+    end(kubelet, &worker, format!("The node was low on resource: {what}. "));
+}
+
+/// Ends a pod for `message`.
+fn end(kubelet: &Kubelet, worker: &Worker, message: String) {
     kubelet.pod_event(&worker.pod(), EventType::Warning, "Evicted", message.clone());
-    tracing::warn!(pod = spec::describe(&worker.pod()), "evicting a pod: the node is low on {what}");
-    worker.terminate(Some(0), Some(Verdict { reason: "Evicted".to_owned(), message }));
+    tracing::warn!(pod = spec::describe(&worker.pod()), "evicting a pod: {message}");
+    worker.terminate(Some(0), Some(Verdict { reason: EVICTED.to_owned(), message }));
+}
+
+/// Pods that may be ended.
+fn evictable(kubelet: &Kubelet) -> Vec<Arc<Worker>> {
+    let workers = kubelet.workers.list().into_iter();
+    workers.filter(|w| w.stage() == Stage::Syncing && !is_protected(w)).collect()
 }
 
 fn lingering(seen: &mut Option<Instant>, now: bool, at: Instant) -> bool {
@@ -161,6 +171,7 @@ pub(crate) async fn run(kubelet: Arc<Kubelet>) {
         } else if pressure.pid {
             evict_one(&kubelet, "pids").await;
         }
+        storage::check(&kubelet, evictable(&kubelet)).await;
         kubelet.clock.sleep(INTERVAL).await;
     }
 }

@@ -13,6 +13,7 @@ use crate::probes::Probes;
 use crate::references::References;
 use crate::runtime::Runtime;
 use crate::spec;
+use crate::statics::Statics;
 use crate::status::manager::StatusManager;
 use crate::volumes::Volumes;
 use crate::volumes::token::Tokens;
@@ -48,6 +49,8 @@ pub(crate) struct Kubelet {
     pub(crate) images: Images,
     /// Volumes.
     pub(crate) volumes: Volumes,
+    /// Static pods.
+    pub(crate) statics: Statics,
     /// Service account tokens.
     pub(crate) tokens: Tokens,
     /// ConfigMaps and Secrets of pods.

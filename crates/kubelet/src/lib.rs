@@ -21,6 +21,7 @@ mod rotate;
 mod runtime;
 mod server;
 mod spec;
+mod statics;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -110,6 +111,7 @@ async fn assemble(
         images: images::Images::new(),
         volumes: volumes::Volumes::default(),
         tokens: volumes::token::Tokens::default(),
+        statics: statics::Statics::default(),
         config,
         client,
         clock,

@@ -1,5 +1,6 @@
 //! The environment of a container. Pure; what it refers to is looked up through [`Lookup`].
 
+use crate::container::env_file::Variables;
 use crate::container::expand::expand;
 use crate::container::fields::{self, Runtime};
 use crate::spec;
@@ -14,6 +15,15 @@ pub(crate) struct Lookup {
     pub(crate) config_maps: BTreeMap<String, Option<Arc<ConfigMap>>>,
     /// Secrets by name; `None` when absent.
     pub(crate) secrets: BTreeMap<String, Option<Arc<Secret>>>,
+    /// Files of variables by volume and path; `None` when absent, an error when they cannot be read.
+    pub(crate) files: BTreeMap<(String, String), Result<Option<Variables>, String>>,
+}
+
+/// Volumes and paths of the files that the environment of `container` reads.
+pub(crate) fn files(container: &Container) -> Vec<(String, String)> {
+    let sources = container.env.iter().flatten().filter_map(|e| e.value_from.as_ref());
+    let files = sources.filter_map(|source| source.file_key_ref.as_ref());
+    files.map(|file| (file.volume_name.clone(), file.path.clone())).collect()
 }
 
 /// Names of ConfigMaps and Secrets that the environment of `container` reads.
@@ -116,8 +126,19 @@ impl Maker<'_> {
                 }),
             };
         }
-        if source.file_key_ref.is_some() {
-            return Err("fileKeyRef is not supported by this version of Windlass".to_owned());
+        if let Some(reference) = &source.file_key_ref {
+            let optional = reference.optional == Some(true);
+            let place = (reference.volume_name.clone(), reference.path.clone());
+            let file = self.lookup.files.get(&place).cloned().unwrap_or(Ok(None))?;
+            return match file.and_then(|mut variables| variables.remove(&reference.key)) {
+                Some(value) => Ok(Some(value)),
+                None => absent(optional, || {
+                    format!(
+                        "environment variable key {:?} not found in file {:?}",
+                        reference.key, reference.path
+                    )
+                }),
+            };
         }
         Ok(Some(String::new()))
     }
@@ -187,6 +208,7 @@ mod tests {
         Lookup {
             config_maps: BTreeMap::from([("cm".to_owned(), Some(Arc::new(map))), ("gone".to_owned(), None)]),
             secrets: BTreeMap::from([("s".to_owned(), None)]),
+            files: BTreeMap::new(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::container::create::{self, TERMINATION_PATH};
 use crate::container::security::{self, ImageUser};
-use crate::container::{env, mounts, service_env};
+use crate::container::{env, env_file, mounts, service_env};
 use crate::kubelet::Kubelet;
 use crate::model::{RuntimePod, State};
 use crate::pod::backoff::go_duration;
@@ -16,8 +16,12 @@ use api::k8s_openapi::api::core::v1::{Container, Pod};
 use client::EventType;
 use cri::v1;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Files of variables by volume and path.
+type EnvFiles = BTreeMap<(String, String), Result<Option<env_file::Variables>, String>>;
 
 /// A container could not be started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,15 +121,36 @@ async fn fetch<K: Kind>(
     Ok(found)
 }
 
+/// Reads the files that the environment takes variables from.
+async fn env_files(volumes: &Prepared, container: &Container) -> Result<EnvFiles, String> {
+    let places: Vec<_> = env::files(container)
+        .into_iter()
+        .filter_map(|place| Some((volumes.get(&place.0)?.path.clone(), place)))
+        .collect();
+    if places.is_empty() {
+        return Ok(EnvFiles::new());
+    }
+    let read = move || {
+        let read = |(dir, place): (PathBuf, (String, String))| {
+            let found = env_file::read(&dir, &place.1);
+            (place, found)
+        };
+        places.into_iter().map(read).collect()
+    };
+    tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())
+}
+
 async fn environment(
     kubelet: &Kubelet,
     pod: &Pod,
     container: &Container,
+    volumes: &Prepared,
 ) -> Result<Vec<(String, String)>, String> {
     let (maps, secrets) = env::names(container);
     let lookup = env::Lookup {
         config_maps: fetch(&kubelet.references.config_maps, pod, maps).await?,
         secrets: fetch(&kubelet.references.secrets, pod, secrets).await?,
+        files: env_files(volumes, container).await?,
     };
     kubelet.services.synced().await;
     let links = spec::spec(pod).enable_service_links.unwrap_or(true);
@@ -164,7 +189,7 @@ impl Attempt<'_> {
     async fn config(&self, image_ref: String, user: ImageUser) -> Result<v1::ContainerConfig, String> {
         let (kubelet, pod, container) = (self.kubelet, self.pod, self.container);
         security::check_non_root(pod, container, &user)?;
-        let env = environment(kubelet, pod, container).await?;
+        let env = environment(kubelet, pod, container, self.site.volumes).await?;
         let known = |name: &str| env.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone());
         let mounts = mounts::make(kubelet, pod, container, self.site.volumes, &known).await?;
         Ok(create::config(&create::Inputs {

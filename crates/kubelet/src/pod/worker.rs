@@ -282,5 +282,8 @@ impl Worker {
             }
         }
         kubelet.workers.remove(&self.uid);
+        if spec::is_static(&self.pod()) {
+            kubelet.statics.look_again();
+        }
     }
 }

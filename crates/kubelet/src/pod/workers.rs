@@ -7,16 +7,19 @@ use api::k8s_openapi::api::core::v1::Pod;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
+use tokio::sync::Notify;
 
 /// Workers by pod UID.
 pub(crate) struct Workers {
     table: Mutex<HashMap<String, Arc<Worker>>>,
+    /// Told when a pod is gone for good.
+    pub(crate) ended: Notify,
 }
 
 impl Workers {
     /// An empty table.
     pub(crate) fn new() -> Self {
-        Self { table: Mutex::default() }
+        Self { table: Mutex::default(), ended: Notify::new() }
     }
 
     /// The worker of a pod.
@@ -59,6 +62,7 @@ impl Workers {
 
     pub(crate) fn remove(&self, uid: &str) {
         self.table.lock().remove(uid);
+        self.ended.notify_one();
     }
 
     /// A new or changed pod.

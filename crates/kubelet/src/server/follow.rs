@@ -28,12 +28,7 @@ impl Watcher {
         let events = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::DELETE_SELF;
         inotify::add_watch(&fd, dir, events)?;
         let name = path.file_name().map(PathBuf::from).unwrap_or_default();
-        // An `OwnedFd` is nobody else's to close, which is all that the replacement's `unsafe` asks for.
-        #[allow(
-            deprecated,
-            reason = "the sound replacement is an unsafe function, which this crate cannot call"
-        )]
-        let fd = AsyncFd::new(fd)?;
+        let fd = linux::readiness::watch(fd).map_err(io::Error::other)?;
         Ok(Self { fd, name })
     }
 

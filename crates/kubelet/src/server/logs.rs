@@ -101,15 +101,20 @@ struct Printer {
     options: Options,
     at_start: bool,
     left: u64,
+    /// Lines that may still be printed: who asks for the last ones gets no more, however fast more come.
+    lines: u64,
 }
 
 impl Printer {
     fn new(options: &Options) -> Self {
-        Self { options: options.clone(), at_start: true, left: options.limit.unwrap_or(u64::MAX) }
+        let lines = options.tail.filter(|_| !options.follow).unwrap_or(u64::MAX);
+        let left = options.limit.unwrap_or(u64::MAX);
+        Self { options: options.clone(), at_start: true, left, lines }
     }
 
     /// The bytes of one line; `None` once the limit is reached.
     fn print(&mut self, line: &[u8]) -> Option<Vec<u8>> {
+        self.lines = self.lines.checked_sub(1)?;
         let Some(line) = parse(line) else { return Some(Vec::new()) };
         let too_old = || {
             self.options.since.is_some_and(|since| line.time.parse::<Timestamp>().is_ok_and(|t| t < since))
@@ -138,7 +143,7 @@ impl Printer {
     }
 
     fn is_full(&self) -> bool {
-        self.left == 0
+        self.left == 0 || self.lines == 0
     }
 }
 
@@ -366,6 +371,10 @@ mod tests {
         assert_eq!(print(&options, LINES), "two more\n");
         let options = Options { limit: Some(6), ..Options::default() };
         assert_eq!(print(&options, LINES), "one\ntw");
+        let options = Options { tail: Some(1), ..Options::default() };
+        assert_eq!(print(&options, LINES), "one\n");
+        let options = Options { follow: true, ..options };
+        assert_eq!(print(&options, LINES), "one\ntwo more\n");
         let options = Options { stream: Some("stdout".to_owned()), ..Options::default() };
         assert_eq!(print(&options, LINES), "one\n");
     }

@@ -4,9 +4,37 @@ use crate::spec;
 use api::k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
 use api::k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-/// Condition types that the kubelet writes.
-pub(crate) const OWNED: &[&str] =
-    &["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+/// Condition types that only the kubelet writes.
+const OWNED: &[&str] = &[
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+    "PodScheduled",
+    "PodResizePending",
+    "PodResizeInProgress",
+];
+/// Says that a pod was ended from outside (KEP-3329). Others write it too: only with our reason is it ours.
+const DISRUPTED: &str = "DisruptionTarget";
+const BY_KUBELET: &str = "TerminationByKubelet";
+
+/// Whether a condition of this type and reason is the kubelet's to write and to remove.
+pub(crate) fn is_own(kind: &str, reason: &str) -> bool {
+    OWNED.contains(&kind) || kind == DISRUPTED && reason == BY_KUBELET
+}
+
+/// Adds the condition of a pod that the kubelet ends, unless it has one.
+pub(crate) fn disrupted(list: &mut Vec<PodCondition>, message: &str, generation: Option<i64>, now: &Time) {
+    if list.iter().any(|c| c.type_ == DISRUPTED && c.status == "True") {
+        return;
+    }
+    list.retain(|c| c.type_ != DISRUPTED);
+    list.push(PodCondition {
+        observed_generation: generation,
+        last_transition_time: Some(now.clone()),
+        ..condition(DISRUPTED, true, BY_KUBELET, message.to_owned())
+    });
+}
 
 fn condition(kind: &str, status: bool, reason: &str, message: String) -> PodCondition {
     PodCondition {

@@ -7,6 +7,9 @@ use crate::status::phase::phase;
 use api::k8s_openapi::api::core::v1::{HostIP, PodIP, PodStatus};
 use api::k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+/// Reason of pods that the kubelet ended for want of resources.
+pub(crate) const EVICTED: &str = "Evicted";
+
 /// Why a pod ended before its containers did, such as `Evicted` or `DeadlineExceeded`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Verdict {
@@ -50,8 +53,11 @@ pub(crate) fn generate(
     };
     let sandbox_up = inputs.runtime.ready_sandbox().is_some_and(|s| s.host_network || !s.ips.is_empty());
     let old_conditions = old.conditions.as_deref().unwrap_or_default();
-    let list =
+    let mut list =
         conditions::build(pod, old_conditions, phase, sandbox_up, &all.init, &all.regular, now.clone());
+    if let Some(verdict) = verdict.filter(|verdict| verdict.reason == EVICTED) {
+        conditions::disrupted(&mut list, &verdict.message, pod.metadata.generation, now);
+    }
     PodStatus {
         phase: Some(phase.to_owned()),
         reason,

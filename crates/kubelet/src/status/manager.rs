@@ -32,6 +32,8 @@ struct Entry {
     writing: bool,
     /// Whether the object is to be deleted once its status is written.
     finish: bool,
+    /// Whether the API shows it under another UID.
+    is_static: bool,
 }
 
 /// Statuses by pod UID. Clones share them.
@@ -98,6 +100,7 @@ impl StatusManager {
                 revision: revision(pod),
                 writing: false,
                 finish: false,
+                is_static: spec::is_static(pod),
             });
             entry.status = status;
             // Somebody else wrote since, such as the node lifecycle controller while this node was cut off.
@@ -107,6 +110,19 @@ impl StatusManager {
             }
         }
         self.kick(uid);
+    }
+
+    /// The API shows the static pod `uid` as `mirror`.
+    pub(crate) fn mirrored(&self, uid: &str, mirror: &Pod) {
+        {
+            let mut entries = self.entries.lock();
+            let Some(entry) = entries.get_mut(uid).filter(|entry| revision(mirror) > entry.revision) else {
+                return;
+            };
+            entry.revision = revision(mirror);
+            entry.told.clone_from(&mirror.status);
+        }
+        self.kick(uid.to_owned());
     }
 
     /// Deletes the pod from the API, for good, once its last status is written.
@@ -212,6 +228,7 @@ fn job(uid: &str, entry: &Entry) -> Job {
     let known = entry.told.as_ref().is_some_and(|told| patch::same(told, &entry.status));
     let (namespace, name) = (entry.namespace.clone(), entry.name.clone());
     if !known {
+        let uid = (!entry.is_static).then_some(uid);
         let body = patch::build(uid, entry.told.as_ref(), &entry.status);
         return Job::Write { namespace, name, body, status: Box::new(entry.status.clone()) };
     }
@@ -223,7 +240,7 @@ fn with_foreign_conditions(mut mine: PodStatus, api: Option<&PodStatus>) -> PodS
         let all = list.cloned().unwrap_or_default();
         all.into_iter()
             .filter(|c: &api::k8s_openapi::api::core::v1::PodCondition| {
-                super::conditions::OWNED.contains(&c.type_.as_str()) == own
+                super::conditions::is_own(&c.type_, c.reason.as_deref().unwrap_or_default()) == own
             })
             .collect()
     };

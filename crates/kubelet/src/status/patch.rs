@@ -3,7 +3,7 @@
 //! A strategic merge patch that names only what the kubelet owns: conditions of others stay, and no write of theirs
 //! can conflict with ours.
 
-use super::conditions::OWNED;
+use super::conditions::is_own;
 use api::Object;
 use api::k8s_openapi::api::core::v1::{Pod, PodStatus};
 use serde_json::{Map, Value, json};
@@ -45,8 +45,18 @@ fn replacing(list: Value) -> Value {
     }
 }
 
-/// The body of the patch.
-pub(crate) fn build(uid: &str, old: Option<&PodStatus>, new: &PodStatus) -> Vec<u8> {
+/// Whether a condition is the kubelet's.
+fn is_mine(condition: &Value) -> bool {
+    let text = |field: &str| condition.get(field).and_then(Value::as_str).unwrap_or_default();
+    is_own(text("type"), text("reason"))
+}
+
+fn kind(condition: &Value) -> &str {
+    condition.get("type").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The body of the patch; with `uid`, it is for that object only.
+pub(crate) fn build(uid: Option<&str>, old: Option<&PodStatus>, new: &PodStatus) -> Vec<u8> {
     let old = old.map(status_json).unwrap_or_default();
     let mut new = status_json(new);
     let mut status = Map::new();
@@ -60,8 +70,7 @@ pub(crate) fn build(uid: &str, old: Option<&PodStatus>, new: &PodStatus) -> Vec<
         status.insert((*field).to_owned(), value);
     }
     if let Some(Value::Array(conditions)) = new.remove("conditions") {
-        let mine = |c: &Value| c.get("type").and_then(Value::as_str).is_some_and(|t| OWNED.contains(&t));
-        let mut mine: Vec<Value> = conditions.into_iter().filter(mine).collect();
+        let mut mine: Vec<Value> = conditions.into_iter().filter(is_mine).collect();
         for condition in &mut mine {
             // A merge keeps what is not named.
             for key in ["reason", "message"] {
@@ -70,9 +79,14 @@ pub(crate) fn build(uid: &str, old: Option<&PodStatus>, new: &PodStatus) -> Vec<
                 }
             }
         }
+        let before = old.get("conditions").and_then(Value::as_array).cloned().unwrap_or_default();
+        let gone = before.iter().filter(|old| is_mine(old) && !mine.iter().any(|c| kind(c) == kind(old)));
+        let gone: Vec<Value> = gone.map(|c| json!({"type": kind(c), "$patch": "delete"})).collect();
+        mine.extend(gone);
         status.insert("conditions".to_owned(), Value::Array(mine));
     }
-    json!({"metadata": {"uid": uid}, "status": status}).to_string().into_bytes()
+    let metadata = uid.map_or_else(|| json!({}), |uid| json!({"uid": uid}));
+    json!({"metadata": metadata, "status": status}).to_string().into_bytes()
 }
 
 /// Whether the API already shows what the kubelet would write.
@@ -82,7 +96,7 @@ pub(crate) fn same(old: &PodStatus, new: &PodStatus) -> bool {
         let all = fields.get("conditions").and_then(Value::as_array).cloned().unwrap_or_default();
         let mut own: Vec<Value> = all
             .into_iter()
-            .filter(|c| c.get("type").and_then(Value::as_str).is_some_and(|t| OWNED.contains(&t)))
+            .filter(is_mine)
             .map(|mut c| {
                 if let Some(fields) = c.as_object_mut() {
                     fields.retain(|_, value| !value.is_null());

@@ -259,7 +259,7 @@ fn patches_name_only_what_is_ours() {
     let status = make(&pod, &up, &StartErrors::new(), Verdict::Unknown, false);
     assert!(status.conditions.as_ref().unwrap().iter().any(|c| c.type_ == "x/y"));
     let body: serde_json::Value =
-        serde_json::from_slice(&patch::build("u", pod.status.as_ref(), &status)).unwrap();
+        serde_json::from_slice(&patch::build(Some("u"), pod.status.as_ref(), &status)).unwrap();
     assert_eq!(body["metadata"]["uid"], "u");
     assert!(body["status"]["message"].is_null() && body["status"].get("message").is_some());
     assert_eq!(body["status"]["podIPs"][0]["$patch"], "replace");

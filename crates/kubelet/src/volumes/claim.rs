@@ -79,7 +79,9 @@ impl VolumePlugin for Claim {
         } else if let Some(local) = &source.local {
             let path = HostPathVolumeSource { path: local.path.clone(), type_: Some("Directory".to_owned()) };
             let mounted = host_path::set_up(&path).await?;
-            give(request, &mounted.path).await?;
+            if !read_only {
+                give(request, &mounted.path).await?;
+            }
             mounted
         } else {
             return Err(VolumeError(format!(

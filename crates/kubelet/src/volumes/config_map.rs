@@ -1,7 +1,7 @@
 //! `configMap`: the keys of a ConfigMap as files that follow it.
 
 use super::atomic::Payload;
-use super::content::{choose, config_map_data, publish};
+use super::content::{Medium, choose, config_map_data, publish};
 use super::{Mounted, Request, VolumeError, VolumePlugin};
 use crate::spec;
 use api::k8s_openapi::api::core::v1::Volume;
@@ -43,6 +43,6 @@ impl VolumePlugin for ConfigMapVolume {
             Err(status) if status.is_not_found() && optional => {}
             Err(status) => return Err(status.into()),
         }
-        publish(request, payload, None).await
+        publish(request, payload, Medium::Disk, None).await
     }
 }

@@ -1,7 +1,7 @@
 //! Shared by volumes whose files come from API objects: choosing keys, modes, writing.
 
 use super::atomic::{self, FileContent, Payload};
-use super::{Mounted, Request, VolumeError, blocking, ownership};
+use super::{Mounted, Request, VolumeError, blocking, memory, ownership};
 use api::k8s_openapi::api::core::v1::{ConfigMap, KeyToPath, Secret};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -58,10 +58,20 @@ pub(crate) fn choose(
     Ok(())
 }
 
+/// Where the files of a volume are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Medium {
+    /// On the node's disk.
+    Disk,
+    /// In memory only.
+    Memory,
+}
+
 /// Writes the payload into the volume's directory.
 pub(crate) async fn publish(
     request: &Request<'_>,
     payload: Payload,
+    medium: Medium,
     refresh: Option<Duration>,
 ) -> Result<Mounted, VolumeError> {
     let dir = request.dir.clone();
@@ -70,6 +80,10 @@ pub(crate) async fn publish(
     let path = dir.clone();
     blocking(move || {
         std::fs::create_dir_all(&dir).map_err(VolumeError::io("make", &dir))?;
+        // A volume that an earlier version put on the disk is mounted in running containers: it stays there.
+        if medium == Medium::Memory && dir.join("..data").symlink_metadata().is_err() {
+            memory::mount(&dir, "")?;
+        }
         atomic::write(&dir, &payload, &stamp, |fresh| match group {
             Some(group) => ownership::give(fresh, group, true, false),
             None => Ok(()),

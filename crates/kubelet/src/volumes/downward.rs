@@ -1,7 +1,7 @@
 //! `downwardAPI`: fields of the pod as files that follow it.
 
 use super::atomic::{FileContent, Payload};
-use super::content::{mode, publish};
+use super::content::{Medium, mode, publish};
 use super::{Mounted, Request, VolumeError, VolumePlugin};
 use crate::container::fields;
 use crate::spec;
@@ -55,6 +55,6 @@ impl VolumePlugin for Downward {
         let source = request.volume.downward_api.clone().unwrap_or_default();
         let mut payload = Payload::new();
         fill(&mut payload, request, source.items.as_deref().unwrap_or_default(), source.default_mode)?;
-        publish(request, payload, None).await
+        publish(request, payload, Medium::Memory, None).await
     }
 }

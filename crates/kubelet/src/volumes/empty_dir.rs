@@ -2,32 +2,22 @@
 //!
 //! Huge pages are not supported. The size limit of one on disk is not enforced yet (see GAPS.md).
 
-use super::{Mounted, Request, VolumeError, VolumePlugin, blocking, ownership};
+use super::{Mounted, Request, VolumeError, VolumePlugin, blocking, memory, ownership};
 use crate::container::resources;
 use crate::quantity;
 use api::k8s_openapi::api::core::v1::Volume;
 use async_trait::async_trait;
-use linux::mount;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 pub(super) struct EmptyDir;
 
-fn is_mounted(dir: &Path) -> Result<bool, VolumeError> {
-    let all = mount::mounts().map_err(|error| VolumeError(error.to_string()))?;
-    Ok(all.iter().any(|m| m.target == dir))
-}
-
 fn make(dir: &Path, memory: Option<i64>, group: Option<u32>) -> Result<(), VolumeError> {
     let fresh = !dir.exists();
     fs::create_dir_all(dir).map_err(VolumeError::io("make", dir))?;
-    if let Some(bytes) = memory
-        && !is_mounted(dir)?
-    {
-        let attributes = mount::Attributes::default();
-        mount::filesystem("tmpfs", dir, attributes, &format!("size={bytes}"))
-            .map_err(|error| VolumeError(error.to_string()))?;
+    if let Some(bytes) = memory {
+        memory::mount(dir, &format!("size={bytes}"))?;
     }
     // Ready for any user, whatever the kubelet's umask.
     let mode = fs::metadata(dir).map_err(VolumeError::io("look at", dir))?.permissions().mode();

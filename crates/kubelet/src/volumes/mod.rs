@@ -11,12 +11,14 @@ mod content;
 mod downward;
 mod empty_dir;
 mod host_path;
+mod memory;
 mod ownership;
 mod projected;
 mod secret;
 mod teardown;
 pub(crate) mod token;
 
+use crate::container::env;
 use crate::kubelet::Kubelet;
 use crate::spec;
 use api::k8s_openapi::api::core::v1::{Pod, Volume};
@@ -125,6 +127,8 @@ fn used(pod: &Pod) -> BTreeSet<String> {
     for (_, container) in spec::all(pod) {
         names.extend(container.volume_mounts.iter().flatten().map(|m| m.name.clone()));
         names.extend(container.volume_devices.iter().flatten().map(|d| d.name.clone()));
+        // Not mounted, but read by the kubelet.
+        names.extend(env::files(&container).into_iter().map(|(volume, _)| volume));
     }
     names
 }

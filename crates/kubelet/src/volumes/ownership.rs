@@ -19,31 +19,76 @@ pub(crate) fn on_root_mismatch(pod: &Pod) -> bool {
     policy.as_deref() == Some("OnRootMismatch")
 }
 
+/// The mode that a file or directory must have at least.
+fn wanted(is_dir: bool, read_only: bool) -> u32 {
+    let files = if read_only { 0o440 } else { 0o660 };
+    if is_dir { files | 0o2110 } else { files }
+}
+
 fn apply(path: &Path, meta: &fs::Metadata, group: u32, read_only: bool) -> io::Result<()> {
-    if meta.file_type().is_symlink() {
-        return lchown(path, None, Some(group));
-    }
+    // Changing the owner clears setgid, so the mode comes second.
     lchown(path, None, Some(group))?;
-    let mut mode = meta.permissions().mode() & 0o7777;
-    mode |= if read_only { 0o440 } else { 0o660 };
-    if meta.is_dir() {
-        mode |= 0o2110;
+    if meta.file_type().is_symlink() {
+        return Ok(());
     }
+    let mode = meta.permissions().mode() & 0o7777 | wanted(meta.is_dir(), read_only);
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
-/// Gives everything below `root` to `group`. Follows no symbolic links.
+/// Gives everything below `root` to `group`; with `only_on_mismatch`, nothing is done where group and mode of the
+/// root are right already. Follows no symbolic links.
 pub(crate) fn give(root: &Path, group: u32, read_only: bool, only_on_mismatch: bool) -> io::Result<()> {
     let meta = fs::symlink_metadata(root)?;
-    let right = meta.gid() == group && meta.permissions().mode() & 0o2000 != 0;
+    let least = wanted(meta.is_dir(), read_only);
+    let right = meta.gid() == group && meta.permissions().mode() & least == least;
     if only_on_mismatch && right {
         return Ok(());
     }
     if meta.is_dir() {
         for entry in fs::read_dir(root)? {
-            give(&entry?.path(), group, read_only, false)?;
+            match give(&entry?.path(), group, read_only, false) {
+                // Another pod that has the volume too may be removing files.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                done => done?,
+            }
         }
     }
     // The root last: an interrupted pass is started again.
     apply(root, &meta, group, read_only)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_right_root_is_left_alone_where_asked() {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped a_right_root_is_left_alone_where_asked: needs root");
+            return;
+        }
+        let root = std::env::temp_dir().join(format!("windlass-ownership-{}", std::process::id()));
+        let file = root.join("sub/file");
+        fs::create_dir_all(root.join("sub")).unwrap();
+        fs::write(&file, "").unwrap();
+        std::os::unix::fs::symlink("/nowhere", root.join("link")).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        let of = |path: &Path| {
+            let meta = fs::metadata(path).unwrap();
+            (meta.gid(), meta.permissions().mode() & 0o7777)
+        };
+        give(&root, 3000, false, true).unwrap();
+        assert_eq!((of(&root), of(&file)), ((3000, 0o2775), (3000, 0o660)));
+        assert_eq!(fs::symlink_metadata(root.join("link")).unwrap().gid(), 3000);
+        // What came later stays as it is, until the root is wrong again.
+        let later = root.join("later");
+        fs::write(&later, "").unwrap();
+        lchown(&later, None, Some(0)).unwrap();
+        give(&root, 3000, false, true).unwrap();
+        assert_eq!(of(&later).0, 0);
+        fs::set_permissions(&root, fs::Permissions::from_mode(0o700)).unwrap();
+        give(&root, 3000, false, true).unwrap();
+        assert_eq!(of(&later), (3000, 0o664));
+        fs::remove_dir_all(&root).unwrap();
+    }
 }

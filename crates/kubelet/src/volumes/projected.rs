@@ -1,7 +1,7 @@
 //! `projected`: several sources in one directory, service account tokens among them.
 
 use super::atomic::{FileContent, Payload};
-use super::content::{choose, config_map_data, mode, publish, secret_data};
+use super::content::{Medium, choose, config_map_data, mode, publish, secret_data};
 use super::{Mounted, Request, VolumeError, VolumePlugin, downward, ownership};
 use crate::spec;
 use api::k8s_openapi::api::core::v1::{ServiceAccountTokenProjection, Volume, VolumeProjection};
@@ -103,6 +103,6 @@ impl VolumePlugin for Projected {
                 refresh = Some(refresh.map_or(due, |r| r.min(due)));
             }
         }
-        publish(request, payload, refresh).await
+        publish(request, payload, Medium::Memory, refresh).await
     }
 }

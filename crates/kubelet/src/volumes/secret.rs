@@ -1,7 +1,7 @@
 //! `secret`: the keys of a Secret as files that follow it.
 
 use super::atomic::Payload;
-use super::content::{choose, publish, secret_data};
+use super::content::{Medium, choose, publish, secret_data};
 use super::{Mounted, Request, VolumeError, VolumePlugin};
 use crate::spec;
 use api::k8s_openapi::api::core::v1::Volume;
@@ -37,6 +37,6 @@ impl VolumePlugin for SecretVolume {
             Err(status) if status.is_not_found() && optional => {}
             Err(status) => return Err(status.into()),
         }
-        publish(request, payload, None).await
+        publish(request, payload, Medium::Memory, None).await
     }
 }
