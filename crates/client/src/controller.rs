@@ -2,6 +2,7 @@
 
 use crate::queue::WorkQueue;
 use component::Tasks;
+use futures::future::BoxFuture;
 use std::fmt;
 use std::future::Future;
 use std::hash::Hash;
@@ -36,39 +37,52 @@ pub fn run_workers<T, E, F, Fut>(
     T: Clone + Eq + Hash + fmt::Display + Send + Sync + 'static,
     E: fmt::Display + Send,
     F: Fn(T) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<Requeue, E>> + Send,
+    Fut: Future<Output = Result<Requeue, E>> + Send + 'static,
 {
-    let reconcile = Arc::new(reconcile);
+    let reconcile: Reconcile<T> = Arc::new(move |key| {
+        let outcome = reconcile(key);
+        Box::pin(async move { outcome.await.map_err(|error| error.to_string()) })
+    });
     for _ in 0..workers.max(1) {
-        let (queue, reconcile) = (queue.clone(), reconcile.clone());
-        tasks.spawn_until_stopped(name, async move {
-            while let Some(key) = queue.get().await {
-                let given_back = GiveBack { queue: &queue, key: &key };
-                match reconcile(key.clone()).await {
-                    Ok(requeue) => {
-                        queue.forget(&key);
-                        if let Requeue::After(delay) = requeue {
-                            queue.add_after(key.clone(), delay);
-                        }
-                    }
-                    Err(error) => {
-                        let delay = queue.add_rate_limited(key.clone());
-                        if queue.failures(&key) > 3 {
-                            tracing::warn!(controller = name, %key, ?delay, "failed to reconcile: {error}; retrying");
-                        } else {
-                            tracing::debug!(controller = name, %key, ?delay, "failed to reconcile: {error}; retrying");
-                        }
-                    }
-                }
-                drop(given_back);
-            }
-        });
+        tasks.spawn_until_stopped(name, work(name, queue.clone(), reconcile.clone()));
     }
     let (queue, stopping) = (queue.clone(), tasks.stopping().clone());
     tasks.spawn(name, async move {
         stopping.cancelled().await;
         queue.shut_down();
     });
+}
+
+/// Why a reconciler failed.
+type Failure = String;
+
+/// A reconciler whose own types are hidden, so that the loop around it is compiled once for a type of key.
+type Reconcile<T> = Arc<dyn Fn(T) -> BoxFuture<'static, Result<Requeue, Failure>> + Send + Sync>;
+
+async fn work<T>(name: &'static str, queue: WorkQueue<T>, reconcile: Reconcile<T>)
+where
+    T: Clone + Eq + Hash + fmt::Display + Send + Sync + 'static,
+{
+    while let Some(key) = queue.get().await {
+        let given_back = GiveBack { queue: &queue, key: &key };
+        match reconcile(key.clone()).await {
+            Ok(requeue) => {
+                queue.forget(&key);
+                if let Requeue::After(delay) = requeue {
+                    queue.add_after(key.clone(), delay);
+                }
+            }
+            Err(error) => {
+                let delay = queue.add_rate_limited(key.clone());
+                if queue.failures(&key) > 3 {
+                    tracing::warn!(controller = name, %key, ?delay, "failed to reconcile: {error}; retrying");
+                } else {
+                    tracing::debug!(controller = name, %key, ?delay, "failed to reconcile: {error}; retrying");
+                }
+            }
+        }
+        drop(given_back);
+    }
 }
 
 /// Gives the key back also when the reconciler panics, so that the key is not lost for ever.

@@ -2,6 +2,7 @@
 //! that panics would vanish in silence, and one that is forgotten would outlive its owner.
 
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -34,6 +35,11 @@ impl Tasks {
 
     /// Runs `task` until it ends by itself; it should watch [`Tasks::stopping`] to clean up.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.spawn_boxed(name, Box::pin(task));
+    }
+
+    /// Boxed before it meets the runtime: tokio's machinery is compiled once, not for each of hundreds of tasks.
+    fn spawn_boxed(&self, name: &'static str, task: BoxFuture<'static, ()>) {
         self.tracker.spawn(async move {
             if AssertUnwindSafe(task).catch_unwind().await.is_err() {
                 tracing::error!(task = name, "a task panicked; this is a bug of Windlass, please report it");
@@ -43,6 +49,10 @@ impl Tasks {
 
     /// Runs `task` until it ends or the group stops, whichever comes first. For tasks with nothing to clean up.
     pub fn spawn_until_stopped(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.spawn_until_stopped_boxed(name, Box::pin(task));
+    }
+
+    fn spawn_until_stopped_boxed(&self, name: &'static str, task: BoxFuture<'static, ()>) {
         let token = self.token.clone();
         self.spawn(name, async move {
             token.run_until_cancelled(task).await;
