@@ -29,6 +29,11 @@ impl Layout {
         self.root.join("store")
     }
 
+    /// The socket over which `windlass store` asks the running cluster.
+    pub fn store_socket(&self) -> PathBuf {
+        self.root.join("store.sock")
+    }
+
     /// Certificates and keys.
     pub fn pki(&self) -> PathBuf {
         self.root.join("pki")

@@ -32,6 +32,8 @@ enum Command {
     },
     /// Import, list, pull and remove images of a node
     Image(commands::image::ImageOptions),
+    /// Keep the embedded store, or serve it as an etcd
+    Store(commands::store::StoreOptions),
     /// Serve cluster DNS (runs in a pod)
     Dns(commands::dns::DnsOptions),
     /// Serve a page that says which pod answers (runs in a pod; see examples/hello.yaml)
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
         Command::Down(options) => bootstrap::down::run(&options),
         Command::Status(options) => bootstrap::status::run(&options),
         Command::Image(options) => commands::image::run(options),
+        Command::Store(options) => commands::store::run(options),
         Command::Dns(options) => commands::dns::run(&options),
         Command::Hello(options) => addons::hello::run(&options),
         Command::LocalPath(options) => addons::local_path::run(&options),

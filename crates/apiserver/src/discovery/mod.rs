@@ -82,7 +82,9 @@ impl Site {
         match segments.as_slice() {
             [] => Ok(json_response(200, &json!({"paths": legacy::paths(&table)}))),
             ["version"] => Ok(json_response(200, &version::info())),
-            ["metrics"] => Ok(text_response(200, self.metrics.render())),
+            ["metrics"] => {
+                Ok(text_response(200, self.metrics.render() + &self.registry.feed().store().metrics()))
+            }
             [kind @ ("healthz" | "livez" | "readyz"), rest @ ..] => {
                 Ok(health::answer(kind, rest, &info.query, &self.registry, self.stop.is_cancelled()).await)
             }

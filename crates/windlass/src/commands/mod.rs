@@ -2,3 +2,4 @@
 
 pub(crate) mod dns;
 pub(crate) mod image;
+pub(crate) mod store;
