@@ -2,47 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what is wrong by failing")]
 
+mod busybox;
 mod registry;
 mod support;
 
-use registry::Recipe;
-use support::{kubectl, program, usable};
+use busybox::{apply, shell, until};
+use support::kubectl;
 use testkit::cluster::Cluster;
 
-const IMAGE: &str = "test.local/busybox:1";
-
-/// A cluster with an image of busybox, or why there is none.
 fn cluster(test: &str) -> Option<Cluster> {
-    if !std::path::Path::new("/bin/busybox").exists() {
-        println!("skipped {test}: /bin/busybox is not installed");
-        return None;
-    }
-    if !usable(test) {
-        return None;
-    }
-    let cluster = Cluster::start(program(), 1).unwrap();
-    let file = cluster.dir().join("busybox.tar");
-    registry::archive(&file, IMAGE, &Recipe::default()).unwrap();
-    let (file, dir) = (file.display().to_string(), cluster.dir().display().to_string());
-    cluster.windlass(&["image", "import", &file, "--data-dir", &dir]).unwrap();
-    Some(cluster)
-}
-
-/// Applies a manifest in which `IMAGE` stands for the image.
-fn apply(cluster: &Cluster, manifest: &str) {
-    cluster.apply(&manifest.replace("IMAGE", IMAGE)).unwrap();
-}
-
-fn shell(cluster: &Cluster, pod: &str, script: &str) -> String {
-    cluster
-        .kubectl(&["exec", pod, "--", "sh", "-c", script])
-        .unwrap_or_else(|error| panic!("{script}: {error:#}"))
-}
-
-/// Waits until the script succeeds inside the pod, for at most a minute; the container does the waiting.
-fn until(cluster: &Cluster, pod: &str, script: &str) {
-    let looped = format!("for i in $(seq 300); do {script} && exit 0; sleep 0.2; done; exit 1");
-    shell(cluster, pod, &looped);
+    busybox::cluster(test, &[])
 }
 
 const EVERYTHING: &str = r#"

@@ -120,23 +120,61 @@ fn skopeo(mut command: Command, from: &str, to: &str, flags: &[&str]) -> Result<
     Ok(())
 }
 
-/// A registry on port 5000 of one node's loopback address.
+/// What a registry proves itself with.
+pub(crate) struct Tls {
+    /// Its certificate.
+    pub(crate) certificate: PathBuf,
+    /// The key to it.
+    pub(crate) key: PathBuf,
+}
+
+/// A registry in one node's network.
 pub(crate) struct Registry {
     serving: Child,
     netns: PathBuf,
     dir: PathBuf,
+    host: String,
 }
 
 impl Registry {
-    /// Serves `node` what is pushed, from `dir`, which several nodes may share. With `password`, only user `puller`
-    /// is served.
+    /// Serves `node` what is pushed, on port 5000 of its loopback address, from `dir`, which several nodes may share.
+    /// With `password`, only user `puller` is served.
     pub(crate) fn serve(cluster: &Cluster, node: &str, dir: &Path, password: Option<&str>) -> Result<Self> {
+        Self::start(cluster, node, dir, "localhost:5000", password, None)
+    }
+
+    /// The same with TLS, on `host` and port.
+    pub(crate) fn serve_tls(
+        cluster: &Cluster,
+        node: &str,
+        dir: &Path,
+        host: &str,
+        password: Option<&str>,
+        tls: &Tls,
+    ) -> Result<Self> {
+        Self::start(cluster, node, dir, host, password, Some(tls))
+    }
+
+    fn start(
+        cluster: &Cluster,
+        node: &str,
+        dir: &Path,
+        host: &str,
+        password: Option<&str>,
+        tls: Option<&Tls>,
+    ) -> Result<Self> {
         let netns = cluster.dir().join("netns").join(node);
         let config = dir.join(format!("{node}.yml"));
         let mut text = format!(
             "version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
-             http: {{addr: '127.0.0.1:5000'}}\n",
-            dir.join("data").display()
+             http: {{addr: '{}'{}}}\n",
+            dir.join("data").display(),
+            host.replace("localhost", "127.0.0.1"),
+            tls.map(|tls| {
+                let (certificate, key) = (tls.certificate.display(), tls.key.display());
+                format!(", tls: {{certificate: {certificate}, key: {key}}}")
+            })
+            .unwrap_or_default()
         );
         if let Some(password) = password {
             let users = dir.join("htpasswd");
@@ -148,7 +186,7 @@ impl Registry {
         command.arg(format!("--net={}", netns.display())).args(["docker-registry", "serve"]).arg(&config);
         let mut serving = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         let Some(stderr) = serving.stderr.take() else { bail!("docker-registry has no standard error") };
-        let registry = Self { serving, netns, dir: dir.to_owned() };
+        let registry = Self { serving, netns, dir: dir.to_owned(), host: host.to_owned() };
         let mut lines = BufReader::new(stderr).lines();
         let mut said = String::new();
         for line in &mut lines {
@@ -169,10 +207,10 @@ impl Registry {
         command
     }
 
-    /// Makes an image and pushes it as `localhost:5000/<name>`.
+    /// Makes an image and pushes it as `<host>/<name>`.
     pub(crate) fn publish(&self, name: &str, recipe: &Recipe<'_>, flags: &[&str]) -> Result<()> {
         let file = self.dir.join("image.tar");
-        let name = format!("localhost:5000/{name}");
+        let name = format!("{}/{name}", self.host);
         archive(&file, &name, recipe)?;
         let from = format!("docker-archive:{}", file.display());
         let flags = [&["--dest-tls-verify=false"], flags].concat();
