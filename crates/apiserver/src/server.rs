@@ -9,7 +9,6 @@ use crate::{Config, Listen, admission, authn, authz, bootstrap, cache, crd, subr
 use api::transport::Transport;
 use component::serve::{Handler, Limits, serve};
 use component::{SharedClock, Tasks};
-use k8s_openapi::api::core::v1::Service;
 use machinery::{GroupResource, Status};
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -57,8 +56,10 @@ impl ApiServer {
             authorizers: Arc::new(OnceLock::new()),
             authenticators: Arc::new(OnceLock::new()),
         };
-        registry.complete(plugins(&context).await?, context.clone());
-        bootstrap::objects(&context).await?;
+        let (plugins, services) = plugins(&context, registry.feed().store().clone())?;
+        registry.complete(plugins, context.clone());
+        services.keep(&context).await?;
+        let servers = bootstrap::objects(&context, registry.feed().store().clone()).await?;
         authn::start(&context).await?;
         authn::trust::publish(&context).await?;
         // Before the authorizers read what there is, so that they are complete from the first request.
@@ -70,7 +71,7 @@ impl ApiServer {
         for listen in listeners {
             addresses.push(serve(listen.listener, listen.tls, Limits::default(), tasks, front.clone())?);
         }
-        bootstrap::keep(&context);
+        bootstrap::keep(&context, &servers);
         Ok(Self { registry, context, addresses })
     }
 
@@ -95,7 +96,7 @@ impl ApiServer {
     }
 }
 
-async fn plugins(context: &Context) -> Result<Plugins, Status> {
+fn plugins(context: &Context, store: Arc<dyn Store>) -> Result<(Plugins, Arc<Services>), Status> {
     let mut plugins = Plugins { admission: admission::chain(context)?, ..Plugins::default() };
     for handler in subresources::handlers() {
         let (group, plural) = handler.parent();
@@ -106,11 +107,8 @@ async fn plugins(context: &Context) -> Result<Plugins, Status> {
         let (group, plural) = computed.resource();
         plugins.virtuals.insert((group.to_owned(), plural.to_owned()), computed);
     }
-    let services = Services::new(context.config.service_cidr, context.config.node_ports);
+    let services = Arc::new(Services::new(context, store));
     let storage = GroupResource::new("", "services");
-    for stored in context.lookup.list(&storage, "").await? {
-        services.adopt(stored.get::<Service>().map_err(Status::internal)?.as_ref());
-    }
-    plugins.hooks.insert(storage, Arc::new(services));
-    Ok(plugins)
+    plugins.hooks.insert(storage, services.clone());
+    Ok((plugins, services))
 }

@@ -1,33 +1,36 @@
 //! [`Services`]: cluster IPs and node ports around the commit of a Service.
 
-use super::pool::{Pool, Refused};
+use super::addresses::{Addresses, Owner, Taken};
+use super::ports::Ports;
+use super::{Failure, Refused, repair};
+use crate::contract::Context;
 use crate::registry::{CommitHook, Reservation};
 use api::Object;
+use async_trait::async_trait;
+use component::Tasks;
+use futures::FutureExt;
 use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use machinery::{FieldErrors, FieldPath, GroupKind, Status};
-use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
+use store::Store;
 
 /// What a Service holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Held {
-    Ip(usize),
-    Port(usize),
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    pub(super) ips: Vec<String>,
+    pub(super) ports: Vec<i32>,
 }
 
-struct Pools {
-    network: u32,
-    bits: u8,
-    ips: Pool,
-    ports_from: u16,
-    ports_to: u16,
-    ports: Pool,
+/// Where addresses and ports come from.
+pub(super) struct Allocators {
+    pub(super) addresses: Addresses,
+    pub(super) ports: Ports,
+    tasks: Tasks,
 }
 
 /// Cluster IPs and node ports of all Services.
-pub(crate) struct Services(Arc<Pools>);
+pub(crate) struct Services(Arc<Allocators>);
 
 fn text(value: &Option<String>) -> &str {
     value.as_deref().unwrap_or_default()
@@ -49,189 +52,136 @@ fn takes_health_port(spec: &ServiceSpec) -> bool {
     text(&spec.type_) == "LoadBalancer" && text(&spec.external_traffic_policy) == "Local"
 }
 
-/// What is reserved for one write; given back on drop.
+/// Who holds what a Service holds.
+pub(super) fn owner(service: &Service) -> Owner {
+    let meta = &service.metadata;
+    Owner { namespace: text(&meta.namespace).to_owned(), name: text(&meta.name).to_owned() }
+}
+
+/// Everything that a Service holds.
+pub(super) fn held_by(service: &Service) -> Held {
+    let Some(spec) = &service.spec else { return Held::default() };
+    let ips = if takes_ip(spec) { spec.cluster_ips.clone().unwrap_or_default() } else { Vec::new() };
+    let mut ports: Vec<i32> = spec.ports.iter().flatten().filter_map(|port| port.node_port).collect();
+    ports.extend(spec.health_check_node_port);
+    ports.retain(|port| *port != 0);
+    ports.sort_unstable();
+    ports.dedup();
+    Held { ips, ports }
+}
+
+/// What is reserved for one write.
+#[derive(Default)]
 struct Reserved {
-    pools: Arc<Pools>,
-    held: Vec<Held>,
+    ips: Vec<Taken>,
+    ports: Vec<i32>,
 }
 
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        for held in &self.held {
-            self.pools.give_back(*held);
-        }
-    }
-}
-
-impl Pools {
-    fn give_back(&self, held: Held) {
-        match held {
-            Held::Ip(at) => self.ips.give_back(at),
-            Held::Port(at) => self.ports.give_back(at),
-        }
-    }
-
-    fn ip_index(&self, ip: &str) -> Option<usize> {
-        let ip = u32::from(ip.parse::<Ipv4Addr>().ok()?);
-        // The network's own address, index 0 below, is not in the pool.
-        usize::try_from(ip.checked_sub(self.network)?.checked_sub(1)?).ok()
-    }
-
-    fn port_index(&self, port: i32) -> Option<usize> {
-        usize::try_from(port.checked_sub(i32::from(self.ports_from))?).ok()
-    }
-
-    /// Everything that a Service holds.
-    fn held_by(&self, service: &Service) -> Vec<Held> {
-        let Some(spec) = &service.spec else { return Vec::new() };
-        let mut held = Vec::new();
-        if takes_ip(spec) {
-            let ips = spec.cluster_ips.iter().flatten().filter_map(|ip| self.ip_index(ip));
-            held.extend(ips.map(Held::Ip));
-        }
-        let ports = spec.ports.iter().flatten().filter_map(|port| port.node_port);
-        let ports = ports.chain(spec.health_check_node_port).filter(|port| *port != 0);
-        for port in ports.filter_map(|port| self.port_index(port)).map(Held::Port) {
-            if !held.contains(&port) {
-                held.push(port);
+impl Allocators {
+    /// Gives back; what fails is found by `repair`.
+    async fn give_back(&self, ips: &[Taken], ports: &[i32], owner: &Owner) {
+        for taken in ips {
+            if let Err(status) = self.addresses.give_back(taken, owner).await {
+                tracing::warn!(ip = taken.ip, %status, "failed to release a cluster IP; it will be found later");
             }
         }
-        held
-    }
-
-    fn range(&self) -> String {
-        format!("{}/{}", Ipv4Addr::from(self.network), self.bits)
+        if !ports.is_empty()
+            && let Err(failure) = self.ports.give_back(ports).await
+        {
+            tracing::warn!(?ports, ?failure, "failed to release node ports; they will be found later");
+        }
     }
 }
 
-impl Services {
-    /// Empty pools of a network and a range of ports.
-    pub(crate) fn new((network, bits): (Ipv4Addr, u8), (from, to): (u16, u16)) -> Self {
-        let host_bits = 32_u32.saturating_sub(u32::from(bits)).min(20);
-        // Neither the network's own address nor the broadcast address is given out.
-        let ips = (1_usize << host_bits).saturating_sub(2);
-        let ports = usize::from(to.saturating_sub(from)) + 1;
-        let low =
-            |size: usize, part: usize, most: usize| if size < 16 { 0 } else { (size / part).clamp(16, most) };
-        Self(Arc::new(Pools {
-            network: u32::from(network),
-            bits,
-            ips: Pool::new(ips, low(ips, 16, 256)),
-            ports_from: from,
-            ports_to: to,
-            ports: Pool::new(ports, low(ports, 32, 128)),
-        }))
-    }
+/// One write of a Service on its way to its commit.
+struct Request<'a> {
+    allocators: &'a Allocators,
+    owner: Owner,
+    known: Held,
+    reserved: Reserved,
+    errors: FieldErrors,
+    dry_run: bool,
+}
 
-    /// Marks what a stored Service holds, at the start.
-    pub(crate) fn adopt(&self, service: &Service) {
-        for held in self.0.held_by(service) {
-            let taken = match held {
-                Held::Ip(at) => self.0.ips.take(at),
-                Held::Port(at) => self.0.ports.take(at),
-            };
-            if let Err(why) = taken {
-                let name = text(&service.metadata.name);
-                tracing::warn!(
-                    service = name,
-                    ?held,
-                    ?why,
-                    "a Service holds what it cannot have; recreate it"
-                );
-            }
-        }
-    }
-
-    fn ips(&self, spec: &mut ServiceSpec, known: &[Held], reserved: &mut Reserved, errors: &mut FieldErrors) {
+impl Request<'_> {
+    async fn ips(&mut self, spec: &mut ServiceSpec) -> Result<(), Status> {
         let field = FieldPath::new("spec").child("clusterIPs");
+        let addresses = &self.allocators.addresses;
         if text(&spec.cluster_ip).is_empty() && spec.cluster_ips.as_ref().is_none_or(Vec::is_empty) {
-            match self.0.ips.take_any() {
-                Ok(at) => {
-                    reserved.held.push(Held::Ip(at));
-                    let at = u32::try_from(at).unwrap_or(u32::MAX);
-                    let ip = Ipv4Addr::from(self.0.network.saturating_add(1).saturating_add(at)).to_string();
-                    spec.cluster_ips = Some(vec![ip.clone()]);
-                    spec.cluster_ip = Some(ip);
+            match addresses.take_any(&self.owner, self.dry_run).await {
+                Ok(taken) => {
+                    spec.cluster_ips = Some(vec![taken.ip.clone()]);
+                    spec.cluster_ip = Some(taken.ip.clone());
+                    self.reserved.ips.push(taken);
                 }
-                Err(_) => errors.internal(field, "failed to allocate a serviceIP: range is full"),
+                Err(Failure::Store(status)) => return Err(*status),
+                Err(Failure::Refused(_)) => {
+                    self.errors.internal(field, "failed to allocate a serviceIP: range is full");
+                }
             }
-            return;
+            return Ok(());
         }
         let ips = spec.cluster_ips.clone().unwrap_or_else(|| vec![text(&spec.cluster_ip).to_owned()]);
         for ip in &ips {
-            let refused = match self.0.ip_index(ip) {
-                Some(at) if known.contains(&Held::Ip(at)) => continue,
-                Some(at) => self.0.ips.take(at).map(|()| reserved.held.push(Held::Ip(at))).err(),
-                None => Some(Refused::OutOfRange),
-            };
-            let why = match refused {
-                None => continue,
-                Some(Refused::Taken | Refused::Full) => "provided IP is already allocated".to_owned(),
-                Some(Refused::OutOfRange) => {
-                    format!(
-                        "the provided IP ({ip}) is not in the valid range. The range of valid IPs is {}",
-                        self.0.range()
-                    )
+            if self.known.ips.contains(ip) {
+                continue;
+            }
+            let why = match addresses.take(ip, &self.owner, self.dry_run).await {
+                Ok(taken) => {
+                    self.reserved.ips.push(taken);
+                    continue;
                 }
+                Err(Failure::Store(status)) => return Err(*status),
+                Err(Failure::Refused(Refused::Taken | Refused::Full)) => {
+                    "provided IP is already allocated".to_owned()
+                }
+                Err(Failure::Refused(Refused::OutOfRange)) => format!(
+                    "the provided IP ({ip}) is not in the valid range. The range of valid IPs is {}",
+                    addresses.range()
+                ),
             };
             let printed = serde_json::json!(ips);
-            errors.invalid(field.clone(), printed, format!("failed to allocate IP {ip}: {why}"));
+            self.errors.invalid(field.clone(), printed, format!("failed to allocate IP {ip}: {why}"));
         }
         if text(&spec.cluster_ip).is_empty() {
             spec.cluster_ip = ips.first().cloned();
         }
         spec.cluster_ips = Some(ips);
+        Ok(())
     }
 
-    fn port(
-        &self,
-        wanted: i32,
-        field: FieldPath,
-        known: &[Held],
-        reserved: &mut Reserved,
-        errors: &mut FieldErrors,
-    ) -> Option<i32> {
-        if wanted == 0 {
-            return match self.0.ports.take_any() {
-                Ok(at) => {
-                    reserved.held.push(Held::Port(at));
-                    i32::try_from(at).ok().map(|at| at + i32::from(self.0.ports_from))
-                }
-                Err(_) => {
-                    errors.internal(field, "failed to allocate a nodePort: range is full");
-                    None
-                }
-            };
+    async fn port(&mut self, wanted: i32, field: FieldPath) -> Result<Option<i32>, Status> {
+        if wanted != 0 && (self.known.ports.contains(&wanted) || self.reserved.ports.contains(&wanted)) {
+            return Ok(Some(wanted));
         }
-        let refused = match self.0.port_index(wanted) {
-            Some(at) if known.contains(&Held::Port(at)) || reserved.held.contains(&Held::Port(at)) => None,
-            Some(at) => self.0.ports.take(at).map(|()| reserved.held.push(Held::Port(at))).err(),
-            None => Some(Refused::OutOfRange),
-        };
-        let why = match refused {
-            None => return Some(wanted),
-            Some(Refused::Taken | Refused::Full) => "provided port is already allocated".to_owned(),
-            Some(Refused::OutOfRange) => format!(
-                "provided port is not in the valid range. The range of valid ports is {}-{}",
-                self.0.ports_from, self.0.ports_to
+        let ports = &self.allocators.ports;
+        let why = match ports.take(wanted, self.dry_run).await {
+            Ok(port) => {
+                self.reserved.ports.push(port);
+                return Ok(Some(port));
+            }
+            Err(Failure::Store(status)) => return Err(*status),
+            Err(Failure::Refused(_)) if wanted == 0 => {
+                self.errors.internal(field, "failed to allocate a nodePort: range is full");
+                return Ok(None);
+            }
+            Err(Failure::Refused(Refused::Taken | Refused::Full)) => {
+                "provided port is already allocated".to_owned()
+            }
+            Err(Failure::Refused(Refused::OutOfRange)) => format!(
+                "provided port is not in the valid range. The range of valid ports is {}",
+                ports.range()
             ),
         };
-        errors.invalid(field, wanted, why);
-        None
+        self.errors.invalid(field, wanted, why);
+        Ok(None)
     }
 
-    fn ports(
-        &self,
-        spec: &mut ServiceSpec,
-        known: &[Held],
-        reserved: &mut Reserved,
-        errors: &mut FieldErrors,
-    ) {
+    async fn ports(&mut self, spec: &mut ServiceSpec) -> Result<(), Status> {
         let base = FieldPath::new("spec").child("ports");
         // One port of a node may serve TCP and UDP of the same port of the Service.
         let mut shared: BTreeMap<i32, i32> = BTreeMap::new();
-        let ports = spec.ports.iter_mut().flatten().enumerate();
-        let mut ports: Vec<_> = ports.collect();
+        let mut ports: Vec<_> = spec.ports.iter_mut().flatten().enumerate().collect();
         // Those asked for by number first, so that a chosen one cannot be in their way.
         ports.sort_by_key(|(_, port)| port.node_port.unwrap_or(0) == 0);
         for (index, port) in ports {
@@ -240,72 +190,113 @@ impl Services {
                 wanted => wanted,
             };
             let field = base.index(index).child("nodePort");
-            if let Some(got) = self.port(wanted, field, known, reserved, errors) {
+            if let Some(got) = self.port(wanted, field).await? {
                 port.node_port = Some(got);
                 shared.entry(port.port).or_insert(got);
             }
         }
+        Ok(())
+    }
+
+    async fn all(&mut self, spec: &mut ServiceSpec) -> Result<(), Status> {
+        if takes_ip(spec) {
+            self.ips(spec).await?;
+        }
+        if takes_ports(spec) {
+            self.ports(spec).await?;
+        }
+        if takes_health_port(spec) {
+            let field = FieldPath::new("spec").child("healthCheckNodePort");
+            let got = self.port(spec.health_check_node_port.unwrap_or(0), field).await?;
+            spec.health_check_node_port = got.or(spec.health_check_node_port);
+        }
+        Ok(())
     }
 }
 
+impl Services {
+    /// Mends what is stored, and goes on mending it. Needs the registry.
+    pub(crate) async fn keep(&self, context: &Context) -> Result<(), Status> {
+        repair::round(&self.0, context, &mut BTreeMap::new()).await?;
+        repair::keep(self.0.clone(), context);
+        Ok(())
+    }
+
+    /// The allocators of the configured ranges.
+    pub(crate) fn new(context: &Context, store: Arc<dyn Store>) -> Self {
+        Self(Arc::new(Allocators {
+            addresses: Addresses::new(context),
+            ports: Ports::new(store, context.config.node_ports),
+            tasks: context.tasks.clone(),
+        }))
+    }
+}
+
+#[async_trait]
 impl CommitHook for Services {
-    fn before(
+    async fn before(
         &self,
         new: &mut dyn Object,
         old: Option<&dyn Object>,
         dry_run: bool,
     ) -> Result<Reservation, Status> {
         let Some(service) = new.downcast_mut::<Service>() else { return Ok(Reservation::none()) };
-        let old = old.and_then(|old| old.downcast_ref::<Service>());
-        let known = old.map(|old| self.0.held_by(old)).unwrap_or_default();
-        let mut reserved = Reserved { pools: self.0.clone(), held: Vec::new() };
-        let mut errors = FieldErrors::new();
-        if let Some(spec) = &mut service.spec {
-            if takes_ip(spec) {
-                self.ips(spec, &known, &mut reserved, &mut errors);
-            }
-            if takes_ports(spec) {
-                self.ports(spec, &known, &mut reserved, &mut errors);
-            }
-            if takes_health_port(spec) {
-                let field = FieldPath::new("spec").child("healthCheckNodePort");
-                let wanted = spec.health_check_node_port.unwrap_or(0);
-                let got = self.port(wanted, field, &known, &mut reserved, &mut errors);
-                spec.health_check_node_port = got.or(spec.health_check_node_port);
-            }
-        }
-        if !errors.is_empty() {
-            let name = text(&service.metadata.name);
-            return Err(Status::invalid(&GroupKind::new("", "Service"), name, &errors));
-        }
+        let known = old.and_then(|old| old.downcast_ref::<Service>()).map(held_by).unwrap_or_default();
+        let owner = owner(service);
+        let mut request = Request {
+            allocators: &self.0,
+            owner: owner.clone(),
+            known,
+            reserved: Reserved::default(),
+            errors: FieldErrors::new(),
+            dry_run,
+        };
+        let outcome = match &mut service.spec {
+            Some(spec) => request.all(spec).await,
+            None => Ok(()),
+        };
+        let Request { known, reserved, errors, .. } = request;
+        let (undoing, undone_for) = (self.0.clone(), owner.clone());
+        let undo = async move {
+            // An IPAddress that was there before is someone else's to remove.
+            let own: Vec<Taken> = reserved.ips.into_iter().filter(|taken| !taken.uid.is_empty()).collect();
+            undoing.give_back(&own, &reserved.ports, &undone_for).await;
+        };
         if dry_run {
-            return Ok(Reservation::none());
+            outcome?;
+            return match errors.is_empty() {
+                true => Ok(Reservation::none()),
+                false => Err(Status::invalid(&GroupKind::new("", "Service"), &owner.name, &errors)),
+            };
         }
-        let keeps = self.0.held_by(service);
-        let freed: Vec<Held> = known.into_iter().filter(|held| !keeps.contains(held)).collect();
-        let pools = self.0.clone();
-        let reserved = Arc::new(Mutex::new(Some(reserved)));
-        let kept = reserved.clone();
-        Ok(Reservation::new(
-            move || drop(reserved.lock().take()),
-            move || {
-                if let Some(mut reserved) = kept.lock().take() {
-                    reserved.held.clear();
-                }
-                for held in freed {
-                    pools.give_back(held);
-                }
-            },
-        ))
+        let keeps = held_by(service);
+        let freed = Held {
+            ips: known.ips.into_iter().filter(|ip| !keeps.ips.contains(ip)).collect(),
+            ports: known.ports.into_iter().filter(|port| !keeps.ports.contains(port)).collect(),
+        };
+        let reservation = Reservation::new(
+            &self.0.tasks,
+            undo.boxed(),
+            release(self.0.clone(), freed, owner.clone()).boxed(),
+        );
+        outcome?;
+        if !errors.is_empty() {
+            return Err(Status::invalid(&GroupKind::new("", "Service"), &owner.name, &errors));
+        }
+        Ok(reservation)
     }
 
-    fn removed(&self, old: &dyn Object) {
+    async fn removed(&self, old: &dyn Object) {
         if let Some(service) = old.downcast_ref::<Service>() {
-            for held in self.0.held_by(service) {
-                self.0.give_back(held);
-            }
+            release(self.0.clone(), held_by(service), owner(service)).await;
         }
     }
+}
+
+/// Gives back what a Service no longer holds.
+async fn release(allocators: Arc<Allocators>, held: Held, owner: Owner) {
+    let ips: Vec<Taken> = held.ips.into_iter().map(|ip| Taken { ip, uid: String::new() }).collect();
+    allocators.give_back(&ips, &held.ports, &owner).await;
 }
 
 #[cfg(test)]
@@ -313,61 +304,20 @@ mod tests {
     use super::*;
     use k8s_openapi::api::core::v1::ServicePort;
 
-    fn service(kind: &str, port: Option<i32>) -> Service {
-        let port = ServicePort { port: 80, node_port: port, ..ServicePort::default() };
-        let spec =
-            ServiceSpec { type_: Some(kind.into()), ports: Some(vec![port]), ..ServiceSpec::default() };
-        Service { spec: Some(spec), ..Service::default() }
-    }
-
-    fn pools() -> Services {
-        Services::new((Ipv4Addr::new(10, 96, 0, 0), 24), (30000, 30100))
-    }
-
     #[test]
-    fn a_failed_commit_gives_back_what_it_took() {
-        let services = pools();
-        let mut one = service("NodePort", Some(30007));
-        let reservation = services.before(&mut one, None, false).unwrap();
-        assert!(one.spec.as_ref().unwrap().cluster_ip.as_ref().unwrap().starts_with("10.96.0."));
-        let taken = services.before(&mut service("NodePort", Some(30007)), None, false).err().unwrap();
-        assert!(taken.message.contains("provided port is already allocated"), "{taken}");
-        drop(reservation);
-        services.before(&mut service("NodePort", Some(30007)), None, false).unwrap();
-    }
-
-    #[test]
-    fn what_a_service_holds_is_released_with_it() {
-        let services = pools();
-        let mut one = service("NodePort", Some(30007));
-        services.adopt(&{
-            let mut adopted = one.clone();
-            adopted.spec.as_mut().unwrap().cluster_ip = Some("10.96.0.9".into());
-            adopted.spec.as_mut().unwrap().cluster_ips = Some(vec!["10.96.0.9".into()]);
-            one = adopted.clone();
-            adopted
-        });
-        let mut other = service("ClusterIP", None);
-        other.spec.as_mut().unwrap().cluster_ips = Some(vec!["10.96.0.9".into()]);
-        assert!(services.before(&mut other, None, false).is_err());
-        services.removed(&one);
-        services.before(&mut other, None, false).unwrap();
-        let mut outside = service("ClusterIP", None);
-        outside.spec.as_mut().unwrap().cluster_ips = Some(vec!["10.97.0.9".into()]);
-        assert!(
-            services
-                .before(&mut outside, None, false)
-                .err()
-                .unwrap()
-                .message
-                .contains("not in the valid range")
-        );
-    }
-
-    #[test]
-    fn a_dry_run_keeps_nothing() {
-        let services = pools();
-        services.before(&mut service("NodePort", Some(30050)), None, true).unwrap();
-        services.before(&mut service("NodePort", Some(30050)), None, false).unwrap();
+    fn what_a_service_holds() {
+        let port = |number| ServicePort { port: 80, node_port: Some(number), ..ServicePort::default() };
+        let mut spec = ServiceSpec {
+            type_: Some("NodePort".into()),
+            cluster_ip: Some("10.96.0.9".into()),
+            cluster_ips: Some(vec!["10.96.0.9".into()]),
+            ports: Some(vec![port(30007), port(30007), port(0)]),
+            ..ServiceSpec::default()
+        };
+        let of = |spec: &ServiceSpec| held_by(&Service { spec: Some(spec.clone()), ..Service::default() });
+        let held = of(&spec);
+        assert_eq!((held.ips, held.ports), (vec!["10.96.0.9".to_owned()], vec![30007]));
+        spec.cluster_ip = Some("None".into());
+        assert!(of(&spec).ips.is_empty());
     }
 }

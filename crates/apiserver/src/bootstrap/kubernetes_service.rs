@@ -1,14 +1,16 @@
-//! The `kubernetes` Service in `default`, through which pods reach the API, and its endpoints: this server.
-//!
-//! Deliberately absent: several API servers (leases of the apiservers in kube-system).
+//! The `kubernetes` Service in `default`, through which pods reach the API, and its endpoints: all API servers that
+//! live.
 
+use super::api_servers::ApiServers;
 use super::{ensure as ensure_object, target};
 use crate::contract::Context;
+use crate::storage;
 use api::transport::{ListOptions, Target, WriteOptions};
 use futures::StreamExt;
 use machinery::Status;
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 const NAME: &str = "kubernetes";
@@ -20,7 +22,7 @@ fn cluster_ip(context: &Context) -> Ipv4Addr {
 }
 
 /// Creates the Service and writes the endpoints as they should be.
-pub(super) async fn ensure(context: &Context) -> Result<(), Status> {
+pub(super) async fn ensure(context: &Context, servers: &ApiServers) -> Result<(), Status> {
     let port = context.config.advertise.port();
     let service = json!({
         "apiVersion": "v1", "kind": "Service",
@@ -34,21 +36,29 @@ pub(super) async fn ensure(context: &Context) -> Result<(), Status> {
         },
     });
     ensure_object(context, target("", "v1", "services").in_namespace("default"), &service).await?;
-    endpoints(context).await
+    endpoints(context, servers).await
 }
 
-async fn endpoints(context: &Context) -> Result<(), Status> {
+/// Writes the endpoints as they should be.
+pub(super) async fn endpoints(context: &Context, servers: &ApiServers) -> Result<(), Status> {
     if context.config.advertise.ip().is_loopback() {
         // Pods have a loopback of their own, and the API refuses such an endpoint.
         tracing::info!("the advertised address is loopback: pods cannot reach the API through its Service");
         return Ok(());
     }
-    let address = context.config.advertise.ip().to_string();
+    let living = servers.living().await?;
+    if living.is_empty() {
+        // The last one leaves: whoever comes next writes them.
+        return Ok(());
+    }
+    let addresses: Vec<Value> = living.iter().map(|address| json!({"ip": address})).collect();
+    let ready = |address: &String| json!({"addresses": [address], "conditions": {"ready": true}});
+    let ready: Vec<Value> = living.iter().map(ready).collect();
     let port = context.config.advertise.port();
     let endpoints = json!({
         "apiVersion": "v1", "kind": "Endpoints",
         "metadata": {"name": NAME, "namespace": "default", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
-        "subsets": [{"addresses": [{"ip": address}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}],
+        "subsets": [{"addresses": addresses, "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}],
     });
     write(context, target("", "v1", "endpoints").in_namespace("default"), &endpoints).await?;
     let family = if context.config.advertise.is_ipv4() { "IPv4" } else { "IPv6" };
@@ -56,7 +66,7 @@ async fn endpoints(context: &Context) -> Result<(), Status> {
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
         "metadata": {"name": NAME, "namespace": "default", "labels": {"kubernetes.io/service-name": NAME}},
         "addressType": family,
-        "endpoints": [{"addresses": [address], "conditions": {"ready": true}}],
+        "endpoints": ready,
         "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
     });
     write(context, target("discovery.k8s.io", "v1", "endpointslices").in_namespace("default"), &slice).await
@@ -72,13 +82,13 @@ async fn write(context: &Context, target: Target, object: &Value) -> Result<(), 
     context.loopback.update(&target.named(NAME), object.to_string().into(), &options).await.map(|_| ())
 }
 
-/// Writes Service and endpoints again whenever someone deletes or changes them.
-pub(super) fn keep(context: &Context) {
-    let context = context.clone();
+/// Writes Service and endpoints again whenever someone deletes or changes them, and when API servers come and go.
+pub(super) fn keep(context: &Context, servers: &Arc<ApiServers>) {
+    let (context, servers) = (context.clone(), servers.clone());
     let tasks = context.tasks.clone();
     tasks.spawn_until_stopped("kubernetes service", async move {
         loop {
-            if let Err(error) = follow(&context).await {
+            if let Err(error) = follow(&context, &servers).await {
                 tracing::debug!(%error, "the watch of the kubernetes service ended");
             }
             context.clock.sleep(Duration::from_secs(1)).await;
@@ -86,7 +96,7 @@ pub(super) fn keep(context: &Context) {
     });
 }
 
-async fn follow(context: &Context) -> Result<(), Status> {
+async fn follow(context: &Context, servers: &ApiServers) -> Result<(), Status> {
     let only =
         ListOptions { field_selector: Some(format!("metadata.name={NAME}")), ..ListOptions::default() };
     let in_default = |target: Target| target.in_namespace("default");
@@ -95,9 +105,18 @@ async fn follow(context: &Context) -> Result<(), Status> {
     let slices = in_default(target("discovery.k8s.io", "v1", "endpointslices"));
     let slices = context.loopback.watch(&slices, &only).await?;
     let mut events = futures::stream::select_all([services, endpoints, slices]);
-    while let Some(event) = events.next().await {
-        event?;
-        ensure(context).await?;
+    let mut changes = servers.changes().await?;
+    loop {
+        tokio::select! {
+            event = events.next() => match event {
+                Some(event) => drop(event?),
+                None => return Ok(()),
+            },
+            change = changes.next() => match change {
+                Some(change) => drop(change.map_err(|error| storage::status(&error))?),
+                None => return Ok(()),
+            },
+        }
+        ensure(context, servers).await?;
     }
-    Ok(())
 }

@@ -3,12 +3,17 @@
 //!
 //! RBAC's first objects are in `authz/bootstrap`.
 
+mod api_servers;
 mod kubernetes_service;
 
 use crate::contract::Context;
 use api::transport::{Target, WriteOptions};
 use machinery::{GroupVersionResource, Status};
 use serde_json::{Value, json};
+use std::sync::Arc;
+use store::Store;
+
+pub(crate) use api_servers::ApiServers;
 
 /// Creates an object unless there is one of its name.
 async fn ensure(context: &Context, target: Target, object: &Value) -> Result<(), Status> {
@@ -29,8 +34,8 @@ fn target(group: &'static str, version: &'static str, resource: &'static str) ->
     Target::all(GroupVersionResource::new(group, version, resource))
 }
 
-/// Creates what is missing.
-pub(crate) async fn objects(context: &Context) -> Result<(), Status> {
+/// Creates what is missing, and makes this server known.
+pub(crate) async fn objects(context: &Context, store: Arc<dyn Store>) -> Result<Arc<ApiServers>, Status> {
     for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         ensure(context, target("", "v1", "namespaces"), &namespace).await?;
@@ -56,10 +61,13 @@ pub(crate) async fn objects(context: &Context) -> Result<(), Status> {
     let cidr = json!({"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR",
         "metadata": {"name": "kubernetes"}, "spec": {"cidrs": [format!("{network}/{bits}")]}});
     ensure(context, target("networking.k8s.io", "v1", "servicecidrs"), &cidr).await?;
-    kubernetes_service::ensure(context).await
+    let servers = Arc::new(ApiServers::register(context, store).await?);
+    kubernetes_service::ensure(context, &servers).await?;
+    Ok(servers)
 }
 
 /// Keeps true over time what [`objects`] made.
-pub(crate) fn keep(context: &Context) {
-    kubernetes_service::keep(context);
+pub(crate) fn keep(context: &Context, servers: &Arc<ApiServers>) {
+    servers.keep(context);
+    kubernetes_service::keep(context, servers);
 }

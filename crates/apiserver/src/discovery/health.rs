@@ -17,7 +17,12 @@ fn checks(kind: &str) -> &'static [&'static str] {
 async fn run(check: &str, registry: &Registry, stopping: bool) -> Result<(), String> {
     match check {
         "etcd" | "etcd-readiness" => {
-            registry.feed().store().revision().await.map(|_| ()).map_err(|error| error.to_string())
+            let limits = registry.context().map_err(|status| status.message)?.config.store_check_timeouts;
+            let limit = if check == "etcd" { limits.0 } else { limits.1 };
+            match tokio::time::timeout(limit, registry.feed().store().revision()).await {
+                Ok(answer) => answer.map(|_| ()).map_err(|error| error.to_string()),
+                Err(_) => Err(format!("the store does not answer within {limit:?}")),
+            }
         }
         "informer-sync" => registry.context().map(|_| ()).map_err(|status| status.message),
         "shutdown" if stopping => Err("process is shutting down".to_owned()),

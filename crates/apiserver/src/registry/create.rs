@@ -69,7 +69,9 @@ impl Registry {
             request.object = Some(attempt_object);
             self.admit(caller, &mut request).await?;
             let reservation = match (self.plugins()?.hooks.get(&def.storage), &mut request.object) {
-                (Some(hook), Some(object)) => hook.before(object.as_mut(), None, options.dry_run)?,
+                (Some(hook), Some(object)) => {
+                    hook.before(object.as_mut(), None, options.dry_run).await?
+                }
                 _ => Reservation::none(),
             };
             let candidate = Self::validate_new(caller, def, &mut request)?;
@@ -142,10 +144,17 @@ impl Registry {
         }
         let value = self.stored_bytes(def, object.as_mut())?;
         let lease = self.lease_of(def).await?;
-        match self.put(key, 0, value, lease).await? {
+        let committed = match self.put(key, 0, value, lease).await {
+            Ok(committed) => committed,
+            Err(status) => {
+                reservation.leave();
+                return Err(status);
+            }
+        };
+        match committed {
             Committed::Changed(_) => Ok(None),
             Committed::Done(stored) => {
-                reservation.keep();
+                reservation.keep().await;
                 if def.conversion.is_none() {
                     return Ok(Some(stored));
                 }

@@ -159,7 +159,7 @@ impl Registry {
             }
             Outcome::Remove => match self.remove(key, stored).await? {
                 Committed::Done(gone) => {
-                    self.removed(def, new.as_ref());
+                    self.removed(def, new.as_ref()).await;
                     Ok(Ok(Deleted::Gone(self.served(def, &gone)?)))
                 }
                 Committed::Changed(found) => Ok(Err(found)),

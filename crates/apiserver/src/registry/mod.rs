@@ -29,7 +29,9 @@ use crate::contract::{Admission, AdmissionRequest, Context, SubresourceHandler, 
 use crate::openapi::{Customs, NoCustoms};
 use api::{Object, ResourceDef, ResourceTable, StoredObject};
 use arc_swap::ArcSwap;
-use component::SharedClock;
+use async_trait::async_trait;
+use component::{SharedClock, Tasks};
+use futures::future::BoxFuture;
 use k8s_openapi::jiff::Timestamp;
 use machinery::{GroupResource, GroupVersionResource, Status};
 use parking_lot::RwLock;
@@ -37,23 +39,24 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 /// Work around the commit of some resources: allocation of cluster IPs and node ports.
+#[async_trait]
 pub trait CommitHook: Send + Sync {
     /// Called after mutating admission, before validation; may set fields. What it reserves is given back unless
     /// the commit succeeds.
-    fn before(
+    async fn before(
         &self,
         new: &mut dyn Object,
         old: Option<&dyn Object>,
         dry_run: bool,
     ) -> Result<Reservation, Status>;
     /// Called after an object was removed.
-    fn removed(&self, old: &dyn Object);
+    async fn removed(&self, old: &dyn Object);
 }
 
-/// What a hook reserved.
+/// What a hook reserved. Dropping it gives it back.
 pub struct Reservation {
-    undo: Option<Box<dyn FnOnce() + Send>>,
-    done: Option<Box<dyn FnOnce() + Send>>,
+    undo: Option<(Tasks, BoxFuture<'static, ()>)>,
+    done: Option<BoxFuture<'static, ()>>,
 }
 
 impl Reservation {
@@ -62,23 +65,29 @@ impl Reservation {
         Self { undo: None, done: None }
     }
 
-    /// `undo` runs if the commit fails, `done` if it succeeds.
-    pub fn new(undo: impl FnOnce() + Send + 'static, done: impl FnOnce() + Send + 'static) -> Self {
-        Self { undo: Some(Box::new(undo)), done: Some(Box::new(done)) }
+    /// `undo` runs, in `tasks`, if the commit fails, `done` if it succeeds.
+    pub fn new(tasks: &Tasks, undo: BoxFuture<'static, ()>, done: BoxFuture<'static, ()>) -> Self {
+        Self { undo: Some((tasks.clone(), undo)), done: Some(done) }
     }
 
-    fn keep(mut self) {
+    /// The commit succeeded.
+    async fn keep(mut self) {
         self.undo = None;
         if let Some(done) = self.done.take() {
-            done();
+            done.await;
         }
+    }
+
+    /// Nobody knows whether the commit succeeded: giving back could take from a stored object.
+    fn leave(mut self) {
+        self.undo = None;
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if let Some(undo) = self.undo.take() {
-            undo();
+        if let Some((tasks, undo)) = self.undo.take() {
+            tasks.spawn("giving back a reservation", undo);
         }
     }
 }

@@ -223,7 +223,7 @@ impl Registry {
         };
         let reservation = match self.plugins()?.hooks.get(&def.storage) {
             Some(hook) if update.subresource.is_empty() => {
-                hook.before(new.as_mut(), Some(old), update.options.dry_run)?
+                hook.before(new.as_mut(), Some(old), update.options.dry_run).await?
             }
             _ => Reservation::none(),
         };
@@ -257,15 +257,22 @@ impl Registry {
             return Ok(Committed::Done(Arc::new(object)));
         }
         let committed = if super::grace::is_finished(def, new.as_ref()) {
-            self.remove(key, &before.stored).await?
+            self.remove(key, &before.stored).await
         } else {
             let lease = self.lease_of(def).await?;
-            self.put(key, before.stored.revision(), value, lease).await?
+            self.put(key, before.stored.revision(), value, lease).await
+        };
+        let committed = match committed {
+            Ok(committed) => committed,
+            Err(status) => {
+                reservation.leave();
+                return Err(status);
+            }
         };
         let Committed::Done(stored) = committed else { return Ok(committed) };
-        reservation.keep();
+        reservation.keep().await;
         if super::grace::is_finished(def, new.as_ref()) {
-            self.removed(def, new.as_ref());
+            self.removed(def, new.as_ref()).await;
         }
         if def.conversion.is_none() {
             return Ok(Committed::Done(stored));
@@ -274,9 +281,9 @@ impl Registry {
         Ok(Committed::Done(Arc::new(StoredObject::from_object(new).map_err(Status::internal)?)))
     }
 
-    pub(super) fn removed(&self, def: &ResourceDef, old: &dyn Object) {
+    pub(super) async fn removed(&self, def: &ResourceDef, old: &dyn Object) {
         if let Some(hook) = self.plugins.get().and_then(|plugins| plugins.hooks.get(&def.storage)) {
-            hook.removed(old);
+            hook.removed(old).await;
         }
     }
 }

@@ -37,6 +37,10 @@ pub fn status(error: &StoreError) -> Status {
         StoreError::Future { current } => too_large(0, *current),
         StoreError::Closed => Status::unavailable("the server is shutting down; try again on another server"),
         StoreError::NoSpace { .. } => Status::internal(error),
+        // Nothing was done: clients may try again.
+        StoreError::Unavailable(_) => Status::unavailable(error.to_string()),
+        // Clients must not try again blindly, so they are not told when to.
+        StoreError::Unknown(_) => Status::new(504, Reason::Timeout, error.to_string()),
         other => {
             tracing::error!(error = %other, "the store failed");
             Status::internal(other)
