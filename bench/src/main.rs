@@ -3,8 +3,11 @@
 //! Every scenario is bounded in count and time, cleans up after itself, and prints a table or, with `--json`,
 //! one JSON object per row. Deliberately absent: checks of behaviour, which are the tests'.
 
+mod playground;
+mod process;
 mod report;
 mod scenarios;
+mod wire;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -35,6 +38,8 @@ enum Scenario {
     Idle(scenarios::idle::Options),
     /// Creates, reads, updates, deletes, large lists and many watchers
     Api(scenarios::api::Options),
+    /// Resident memory after many objects, pods and watchers
+    Memory(scenarios::memory::Options),
     /// Creation of pods to Running and to Ready
     PodStart(scenarios::pod_start::Options),
 }
@@ -48,6 +53,9 @@ fn main() -> Result<()> {
         Scenario::Idle(options) => scenarios::idle::run(&options, &mut report)?,
         Scenario::Api(options) => {
             runtime.block_on(scenarios::api::run(&options, cli.kubeconfig.as_deref(), &mut report))?;
+        }
+        Scenario::Memory(options) => {
+            runtime.block_on(scenarios::memory::run(&options, cli.kubeconfig.as_deref(), &mut report))?;
         }
         Scenario::PodStart(options) => {
             runtime.block_on(scenarios::pod_start::run(&options, cli.kubeconfig.as_deref(), &mut report))?;

@@ -8,6 +8,10 @@ use std::time::Duration;
 pub(crate) struct Report {
     json: bool,
     rows: Vec<Vec<(&'static str, Value)>>,
+    /// Programs whose CPU time is told per operation: unlike a rate it hardly depends on what else runs.
+    servers: Vec<String>,
+    /// Their CPU time when the pass began.
+    began: Duration,
 }
 
 /// Latencies of one kind of operation.
@@ -36,7 +40,17 @@ fn rounded(number: f64) -> Value {
 impl Report {
     /// An empty report.
     pub(crate) fn new(json: bool) -> Self {
-        Self { json, rows: Vec::new() }
+        Self { json, rows: Vec::new(), servers: Vec::new(), began: Duration::ZERO }
+    }
+
+    /// Tells the CPU time of these programs per operation.
+    pub(crate) fn watch_servers(&mut self, programs: &[String]) {
+        self.servers = programs.to_vec();
+    }
+
+    /// A pass begins.
+    pub(crate) fn begin(&mut self) {
+        self.began = crate::process::cpu(&self.servers);
     }
 
     /// Adds a row of named values.
@@ -53,14 +67,19 @@ impl Report {
     #[allow(clippy::cast_precision_loss, reason = "a rate")]
     pub(crate) fn operations(&mut self, what: &str, elapsed: Duration, mut latencies: Latencies) {
         let rate = latencies.0.len() as f64 / elapsed.as_secs_f64();
-        self.row(vec![
+        let cpu = crate::process::cpu(&self.servers).saturating_sub(self.began);
+        let mut cells = vec![
             ("operation", json!(what)),
             ("count", json!(latencies.0.len())),
             ("per second", rounded(rate)),
             ("p50 ms", rounded(latencies.percentile(0.50))),
             ("p90 ms", rounded(latencies.percentile(0.90))),
             ("p99 ms", rounded(latencies.percentile(0.99))),
-        ]);
+        ];
+        if !self.servers.is_empty() {
+            cells.push(("server CPU us", rounded(cpu.as_secs_f64() * 1e6 / latencies.0.len().max(1) as f64)));
+        }
+        self.row(cells);
     }
 
     /// Prints the table, unless the rows were printed as JSON already.

@@ -1,31 +1,33 @@
 //! `api`: 1 KiB ConfigMaps one by one and 64 at once, a list of many pods, many watchers.
 
-use super::connect;
+use super::crowd::Crowd;
+use crate::playground::{Playground, STREAMS, config_map, pod};
 use crate::report::{Latencies, Report};
+use crate::wire::{Endpoint, Link};
 use anyhow::{Context, Result, ensure};
-use clap::Args;
-use client::{Api, Client, DeleteOptions, ListOptions};
-use futures::stream::{self, StreamExt};
-use k8s_openapi::api::core::v1::{ConfigMap, Container, Namespace, Pod, PodSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use std::collections::BTreeMap;
-use std::future::Future;
+use bytes::Bytes;
+use clap::{Args, ValueEnum};
+use component::Tasks;
+use http::Method;
+use http_body_util::BodyExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::Barrier;
 
-/// Everything happens here, and goes with it.
-const NAMESPACE: &str = "windlass-bench";
-/// A watcher that hears nothing for so long has lost events.
-const SILENCE: Duration = Duration::from_secs(30);
+/// Requests at once in the wide passes.
+const WIDTH: usize = 64;
 
 /// Flags of the scenario.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
-    /// Objects per pass
+    /// Parts to run
+    #[arg(long, value_delimiter = ',', value_enum, default_values_t = [Part::Crud, Part::List, Part::Watch])]
+    only: Vec<Part>,
+    /// ConfigMaps of the passes that send one request at a time
     #[arg(long, default_value_t = 2000)]
     objects: usize,
+    /// ConfigMaps of the passes that send 64 requests at once
+    #[arg(long, default_value_t = 10_000)]
+    wide_objects: usize,
     /// Pods in the large list
     #[arg(long, default_value_t = 10_000)]
     pods: usize,
@@ -35,152 +37,124 @@ pub(crate) struct Options {
     /// Updates that each watcher sees
     #[arg(long, default_value_t = 200)]
     updates: usize,
+    /// HTTP/1.1 with a connection for each worker and watcher, instead of HTTP/2
+    #[arg(long)]
+    http1: bool,
+    /// Tell the CPU time of these programs per operation, by the file they were started from
+    #[arg(long, value_name = "PROGRAMS", value_delimiter = ',')]
+    servers: Vec<String>,
+}
+
+/// A part of the scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Create, get, update and delete ConfigMaps
+    Crud,
+    /// List many pods
+    List,
+    /// Send every update to many watchers
+    Watch,
 }
 
 /// Runs the scenario.
 pub(crate) async fn run(options: &Options, kubeconfig: Option<&Path>, report: &mut Report) -> Result<()> {
-    let client = connect(kubeconfig).await?.client();
-    let namespaces: Api<Namespace> = client.all();
-    let namespace = Namespace { metadata: named(NAMESPACE), ..Namespace::default() };
-    namespaces
-        .create(&namespace)
-        .await
-        .context("failed to make the namespace windlass-bench; is an old run still there?")?;
-    let outcome = measure(options, &client, report).await;
-    let gone = namespaces.delete(NAMESPACE).await;
+    report.watch_servers(&options.servers);
+    let tasks = Tasks::new();
+    let endpoint = Endpoint::load(kubeconfig, options.http1, &tasks)?;
+    let playground = Playground::make(&endpoint).await?;
+    let outcome = measure(options, &playground, report).await;
+    let removed = playground.remove().await;
+    tasks.stop();
     outcome?;
-    gone.context("failed to delete the namespace windlass-bench")?;
+    removed.context("failed to clean up; remove the namespace windlass-bench-… by hand")
+}
+
+async fn measure(options: &Options, playground: &Playground<'_>, report: &mut Report) -> Result<()> {
+    let wants = |part| options.only.contains(&part);
+    if wants(Part::Crud) {
+        crud(1, options.objects, playground, report).await?;
+        crud(WIDTH, options.wide_objects, playground, report).await?;
+    }
+    if wants(Part::List) {
+        list_pods(options.pods, playground, report).await?;
+    }
+    if wants(Part::Watch) {
+        watchers(options, playground, report).await?;
+    }
     Ok(())
 }
 
-fn named(name: &str) -> ObjectMeta {
-    ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() }
-}
-
-fn config_map(name: &str, fill: char) -> ConfigMap {
-    let data = BTreeMap::from([("data".to_owned(), fill.to_string().repeat(1024))]);
-    ConfigMap { metadata: named(name), data: Some(data), ..ConfigMap::default() }
-}
-
-async fn measure(options: &Options, client: &Client, report: &mut Report) -> Result<()> {
-    for width in [1, 64] {
-        crud(options.objects, width, client, report).await?;
-    }
-    list_pods(options.pods, client, report).await?;
-    watchers(options, client, report).await
-}
-
-/// Calls `operation` for each number below `count`, `width` at a time.
-async fn timed<F, Fut>(count: usize, width: usize, operation: F) -> Result<(Duration, Latencies)>
-where
-    F: Fn(usize) -> Fut,
-    Fut: Future<Output = Result<(), machinery::Status>>,
-{
-    let start = Instant::now();
-    let operation = &operation;
-    let each = |number| async move {
-        let start = Instant::now();
-        operation(number).await.map(|()| start.elapsed())
-    };
-    let results: Vec<_> = stream::iter((0..count).map(each)).buffer_unordered(width).collect().await;
-    let elapsed = start.elapsed();
-    let latencies = results.into_iter().collect::<Result<Vec<_>, _>>()?;
-    Ok((elapsed, Latencies(latencies)))
-}
-
-async fn crud(count: usize, width: usize, client: &Client, report: &mut Report) -> Result<()> {
-    let maps: Api<ConfigMap> = client.namespaced(NAMESPACE);
-    let maps = &maps;
+async fn crud(width: usize, count: usize, playground: &Playground<'_>, report: &mut Report) -> Result<()> {
+    let mut links = playground.endpoint.links(width, STREAMS).await?;
+    let all = playground.all("configmaps");
     let name = |number: usize| format!("map-{width}-{number}");
-    let (elapsed, latencies) =
-        timed(count, width, |n| async move { maps.create(&config_map(&name(n), 'a')).await.map(|_| ()) })
-            .await?;
+    let one = |number: usize| playground.one("configmaps", &name(number));
+    let none = Bytes::new;
+    let create = async |link: &mut Link, n: usize| {
+        link.call(Method::POST, &all, config_map(&name(n), 'a')).await.map(drop)
+    };
+    let get = async |link: &mut Link, n: usize| link.call(Method::GET, &one(n), none()).await.map(drop);
+    let update = async |link: &mut Link, n: usize| {
+        link.call(Method::PUT, &one(n), config_map(&name(n), 'b')).await.map(drop)
+    };
+    let delete = async |link: &mut Link, n: usize| link.call(Method::DELETE, &one(n), none()).await.map(drop);
+    let links = links.as_mut_slice();
+    report.begin();
+    let (elapsed, latencies) = Playground::timed(links, count, create).await?;
     report.operations(&format!("create, {width} at once"), elapsed, latencies);
-    let (elapsed, latencies) =
-        timed(count, width, |n| async move { maps.get(&name(n)).await.map(|_| ()) }).await?;
+    report.begin();
+    let (elapsed, latencies) = Playground::timed(links, count, get).await?;
     report.operations(&format!("get, {width} at once"), elapsed, latencies);
-    let (elapsed, latencies) =
-        timed(count, width, |n| async move { maps.update(&config_map(&name(n), 'b')).await.map(|_| ()) })
-            .await?;
+    report.begin();
+    let (elapsed, latencies) = Playground::timed(links, count, update).await?;
     report.operations(&format!("update, {width} at once"), elapsed, latencies);
-    let (elapsed, latencies) =
-        timed(count, width, |n| async move { maps.delete(&name(n)).await.map(|_| ()) }).await?;
+    report.begin();
+    let (elapsed, latencies) = Playground::timed(links, count, delete).await?;
     report.operations(&format!("delete, {width} at once"), elapsed, latencies);
     Ok(())
 }
 
-async fn list_pods(count: usize, client: &Client, report: &mut Report) -> Result<()> {
-    let pods: Api<Pod> = client.namespaced(NAMESPACE);
-    let pods = &pods;
-    let create = |number: usize| async move {
-        let container =
-            Container { name: "c".to_owned(), image: Some("none".to_owned()), ..Container::default() };
-        // A scheduler that nobody runs: the pods are data here.
-        let spec = PodSpec {
-            containers: vec![container],
-            scheduler_name: Some("nobody".to_owned()),
-            ..PodSpec::default()
-        };
-        let pod = Pod { metadata: named(&format!("pod-{number}")), spec: Some(spec), ..Pod::default() };
-        pods.create(&pod).await.map(|_| ())
+async fn list_pods(count: usize, playground: &Playground<'_>, report: &mut Report) -> Result<()> {
+    let mut links = playground.endpoint.links(WIDTH, STREAMS).await?;
+    let all = playground.all("pods");
+    playground.allow_pods(&mut links[0]).await?;
+    let create = async |link: &mut Link, n: usize| {
+        link.call(Method::POST, &all, pod(&format!("pod-{n}"))).await.map(drop)
     };
-    let (elapsed, latencies) = timed(count, 64, create).await?;
-    report.operations("create pods, 64 at once", elapsed, latencies);
-    let (elapsed, latencies) = timed(10, 1, |_| async move {
-        let page = pods.list(&ListOptions::default()).await?;
-        debug_assert_eq!(page.items.len(), count);
-        Ok(())
-    })
-    .await?;
-    report.operations(&format!("list {count} pods"), elapsed, latencies);
-    let now = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
-    pods.delete_collection(&ListOptions::default(), &now).await?;
-    Ok(())
+    report.begin();
+    let (elapsed, latencies) = Playground::timed(&mut links, count, create).await?;
+    report.operations(&format!("create pods, {WIDTH} at once"), elapsed, latencies);
+    let link = &mut links[0];
+    let (mut first, mut whole) = (Latencies::default(), Latencies::default());
+    report.begin();
+    for _ in 0..10 {
+        let start = Instant::now();
+        let mut body = link.open(Method::GET, &all, Bytes::new()).await?.into_body();
+        let mut pieces = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame?.into_data() else { continue };
+            if pieces.is_empty() {
+                first.0.push(start.elapsed());
+            }
+            pieces.push(data);
+        }
+        whole.0.push(start.elapsed());
+        let text = pieces.concat();
+        let found = text.windows(12).filter(|window| window == b"\"name\":\"pod-").count();
+        ensure!(found == count, "a list of {count} pods held {found}");
+    }
+    let total = |latencies: &Latencies| latencies.0.iter().sum::<Duration>();
+    report.operations(&format!("list {count} pods, first byte"), total(&first), first);
+    report.operations(&format!("list {count} pods"), total(&whole), whole);
+    let now = Bytes::from_static(br#"{"apiVersion":"v1","kind":"DeleteOptions","gracePeriodSeconds":0}"#);
+    link.call(Method::DELETE, &all, now).await.map(drop)
 }
 
-async fn watchers(options: &Options, client: &Client, report: &mut Report) -> Result<()> {
-    let maps: Api<ConfigMap> = client.namespaced(NAMESPACE);
-    maps.create(&config_map("watched", 'a')).await?;
-    let revision = maps.list(&ListOptions::default()).await?.revision;
-    let watching = Arc::new(Barrier::new(options.watchers + 1));
-    let expected = options.updates;
-    let mut tasks = tokio::task::JoinSet::new();
-    for _ in 0..options.watchers {
-        let (maps, watching) = (maps.clone(), watching.clone());
-        let from = ListOptions { resource_version: Some(revision.to_string()), ..ListOptions::default() };
-        tasks.spawn(async move {
-            let opened = maps.watch(&from).await;
-            watching.wait().await;
-            let mut events = opened?;
-            let mut arrivals = Vec::with_capacity(expected);
-            while arrivals.len() < expected {
-                let event =
-                    tokio::time::timeout(SILENCE, events.next()).await.context("a watcher heard nothing")?;
-                event.context("a watch ended early")??;
-                arrivals.push(Instant::now());
-            }
-            anyhow::Ok(arrivals)
-        });
-    }
-    watching.wait().await;
-    let start = Instant::now();
-    let mut sent = Vec::with_capacity(expected);
-    for number in 0..expected {
-        sent.push(Instant::now());
-        let fill = char::from(b'a' + u8::try_from(number % 26)?);
-        maps.update(&config_map("watched", fill)).await?;
-    }
-    let mut latencies = Latencies::default();
-    let mut last = start;
-    while let Some(arrivals) = tasks.join_next().await {
-        let arrivals = arrivals??;
-        ensure!(arrivals.len() == expected, "a watcher missed events");
-        last = arrivals.iter().copied().chain([last]).max().unwrap_or(last);
-        latencies
-            .0
-            .extend(arrivals.iter().zip(&sent).map(|(got, sent)| got.saturating_duration_since(*sent)));
-    }
-    let what = format!("events to {} watchers", options.watchers);
-    report.operations(&what, last.saturating_duration_since(start), latencies);
+async fn watchers(options: &Options, playground: &Playground<'_>, report: &mut Report) -> Result<()> {
+    let mut link = playground.endpoint.connect().await?;
+    let crowd = Crowd::gather(playground, &mut link, options.watchers, options.updates).await?;
+    report.begin();
+    let (elapsed, latencies) = crowd.update_and_count(playground, &mut link).await?;
+    report.operations(&format!("events to {} watchers", options.watchers), elapsed, latencies);
     Ok(())
 }

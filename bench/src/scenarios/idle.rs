@@ -1,10 +1,10 @@
 //! `idle`: resident memory and CPU of processes over a time, by the name of their program.
 
+use crate::process::sample;
 use crate::report::Report;
 use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Flags of the scenario.
@@ -16,14 +16,6 @@ pub(crate) struct Options {
     /// Seconds to look
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-}
-
-#[derive(Clone, Debug)]
-struct Sample {
-    command: String,
-    rss_kib: u64,
-    pss_kib: u64,
-    ticks: u64,
 }
 
 /// Runs the scenario.
@@ -61,32 +53,4 @@ pub(crate) fn run(options: &Options, report: &mut Report) -> Result<()> {
         ("CPU %", json!((cpu * 100.0).round() / 100.0)),
     ]);
     Ok(())
-}
-
-fn sample(programs: &[String]) -> BTreeMap<u32, Sample> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter_map(|pid| Some((pid, process(pid, programs)?))).collect()
-}
-
-fn process(pid: u32, programs: &[String]) -> Option<Sample> {
-    let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).ok();
-    let executable = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-    let name = executable.file_name()?.to_str()?.trim_end_matches(" (deleted)").to_owned();
-    if !programs.contains(&name) {
-        return None;
-    }
-    let arguments = read("cmdline")?;
-    let command =
-        arguments.split('\0').skip(1).take(1).fold(name, |name, argument| format!("{name} {argument}"));
-    let stat = read("stat")?;
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
-    let kib = |file: &str, key: &str| {
-        let text = read(file)?;
-        let line = text.lines().find(|line| line.starts_with(key))?;
-        line.split_whitespace().nth(1)?.parse().ok()
-    };
-    let rss_kib = kib("status", "VmRSS:")?;
-    Some(Sample { command, rss_kib, pss_kib: kib("smaps_rollup", "Pss:").unwrap_or(rss_kib), ticks })
 }

@@ -1,7 +1,9 @@
 //! The scenarios, one file each.
 
 pub(crate) mod api;
+mod crowd;
 pub(crate) mod idle;
+pub(crate) mod memory;
 pub(crate) mod pod_start;
 pub(crate) mod startup;
 

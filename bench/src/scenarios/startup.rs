@@ -19,6 +19,12 @@ pub(crate) struct Options {
     /// Port of the API server while measuring
     #[arg(long, default_value_t = 16443)]
     port: u16,
+    /// Pairs of starts
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+    /// Drop the machine's page cache before each start, as after a reboot (slows down everything else for a while)
+    #[arg(long)]
+    cold: bool,
 }
 
 /// Runs the scenario.
@@ -27,18 +33,33 @@ pub(crate) fn run(options: &Options, report: &mut Report) -> Result<()> {
         Some(program) => program.clone(),
         None => std::env::current_exe()?.with_file_name("windlass"),
     };
+    for number in 1..=options.runs {
+        pair(&program, options, number, report)?;
+    }
+    Ok(())
+}
+
+/// A start with an empty data directory and one with what that left; takes everything down again.
+fn pair(program: &Path, options: &Options, number: usize, report: &mut Report) -> Result<()> {
     let dir = tempfile::Builder::new().prefix("wlbench").tempdir_in("/tmp")?;
     let outcome = (|| {
         for what in ["empty data directory", "existing data directory"] {
-            let (elapsed, mut up) = start(&program, dir.path(), options.port)?;
+            if options.cold {
+                std::fs::write("/proc/sys/vm/drop_caches", "3").context("failed to drop the page cache")?;
+            }
+            let (elapsed, mut up) = start(program, dir.path(), options.port)?;
             let seconds = (elapsed.as_secs_f64() * 1000.0).round() / 1000.0;
-            report.row(vec![("start", json!(what)), ("seconds to ready", json!(seconds))]);
+            report.row(vec![
+                ("run", json!(number)),
+                ("start", json!(what)),
+                ("seconds to ready", json!(seconds)),
+            ]);
             up.kill()?;
             up.wait()?;
         }
         Ok(())
     })();
-    let down = Command::new(&program).arg("down").arg("--data-dir").arg(dir.path()).output()?;
+    let down = Command::new(program).arg("down").arg("--data-dir").arg(dir.path()).output()?;
     if !down.status.success() {
         bail!("'windlass down' failed: {}", String::from_utf8_lossy(&down.stderr));
     }
