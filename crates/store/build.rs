@@ -15,6 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ["proto"],
     )?;
     tonic_prost_build::configure()
+        .codec_path("crate::codec::Codec")
         // Keys and values are slices of the message that they came in.
         .bytes(".")
         // Credentials must not reach a log through a derived Debug: rpc.rs writes it by hand.

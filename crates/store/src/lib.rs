@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod bolt;
+pub mod codec;
 pub mod embedded;
 pub mod etcd;
 pub mod front;

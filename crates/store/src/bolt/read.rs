@@ -79,10 +79,13 @@ struct Reader {
     pages: u64,
 }
 
+/// Takes a row: flags, key, value. An error says what is wrong with it.
+type Take<'a> = dyn FnMut(u32, &[u8], &[u8]) -> Result<(), &'static str> + 'a;
+
 /// What one walk over a tree needs.
 struct Walk<'a> {
     seen: HashSet<u64>,
-    take: &'a mut dyn FnMut(u32, &[u8], &[u8]) -> Result<(), &'static str>,
+    take: &'a mut Take<'a>,
 }
 
 impl Reader {
@@ -180,11 +183,7 @@ impl Reader {
     }
 
     /// Walks over a bucket: a tree, or for a small one a page inside its value.
-    fn bucket(
-        &self,
-        value: Option<&Vec<u8>>,
-        take: &mut dyn FnMut(u32, &[u8], &[u8]) -> Result<(), &'static str>,
-    ) -> Result<(), StoreError> {
+    fn bucket(&self, value: Option<&Vec<u8>>, take: &mut Take<'_>) -> Result<(), StoreError> {
         let Some(value) = value else { return Ok(()) };
         let root = u64_at(value, 0).ok_or_else(|| self.corrupt(0, "a bucket without its root"))?;
         if root != 0 {
@@ -196,11 +195,7 @@ impl Reader {
         leaf(page, header, take).map_err(|why| self.corrupt(0, why))
     }
 
-    fn walk(
-        &self,
-        root: u64,
-        take: &mut dyn FnMut(u32, &[u8], &[u8]) -> Result<(), &'static str>,
-    ) -> Result<(), StoreError> {
+    fn walk(&self, root: u64, take: &mut Take<'_>) -> Result<(), StoreError> {
         self.node(root, 0, &mut Walk { seen: HashSet::new(), take })
     }
 
@@ -228,11 +223,7 @@ impl Reader {
     }
 }
 
-fn leaf(
-    page: &[u8],
-    header: Header,
-    take: &mut dyn FnMut(u32, &[u8], &[u8]) -> Result<(), &'static str>,
-) -> Result<(), &'static str> {
+fn leaf(page: &[u8], header: Header, take: &mut Take<'_>) -> Result<(), &'static str> {
     const SHORT: &str = "a leaf that is too short";
     for place in 0..usize::from(header.count) {
         let element = HEADER + place * ELEMENT;

@@ -86,3 +86,15 @@ fn nonsense_never_panics() {
     assert!(!is_bolt(&path).unwrap());
     assert!(read(&path).unwrap_err().to_string().contains("not a database of etcd"));
 }
+
+#[test]
+fn a_store_is_restored_from_it() {
+    let contents = contents(700, 30);
+    let (dir, path, _) = file(&contents);
+    let target = dir.path().join("restored");
+    let report = crate::embedded::restore(&path, &target).unwrap();
+    assert_eq!((report.revision, report.keys, report.leases), (contents.revision, 700, 2));
+    let checked = crate::embedded::check(&target).unwrap();
+    assert_eq!((checked.revision, checked.keys), (contents.revision, 700));
+    assert_eq!(crate::embedded::check_snapshot(&path).unwrap().keys, 700);
+}

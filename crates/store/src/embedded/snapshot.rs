@@ -10,6 +10,7 @@ use super::disk::{Disk, File};
 use super::frame::Reader;
 use super::offline::Report;
 use super::view::View;
+use crate::bolt;
 use crate::kv::{Revision, StoreError};
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -155,6 +156,9 @@ pub(super) fn read(
         offset,
         why: why.to_owned(),
     };
+    if bolt::is_bolt(path).map_err(failed)? {
+        return etcd_database(path, file.as_ref(), size, take);
+    }
     let content = match size.checked_sub(HASH as u64) {
         Some(content) if content > 0 => content,
         _ => return Err(corrupt(0, "it is too short for a snapshot")),
@@ -188,6 +192,25 @@ pub(super) fn read(
     Ok(Summary { report: Report { revision, oldest: revision, ..report }, hash: found })
 }
 
+/// Reads a database or snapshot of etcd (which our front sends too) in the place of a snapshot of ours.
+fn etcd_database(
+    path: &Path,
+    file: &dyn File,
+    size: u64,
+    mut take: impl FnMut(Item),
+) -> Result<Summary, StoreError> {
+    let bolt::Contents { revision, leases, keys } = bolt::read(path)?;
+    // A database file that no snapshot was made of ends without a hash.
+    let content = size - if size % 512 == HASH as u64 { HASH as u64 } else { 0 };
+    let failed = |error: io::Error| StoreError::Io(format!("failed to read {}: {error}", path.display()));
+    let hash = hash(file, content, &mut |_| {}).map_err(failed)?;
+    let (key_count, lease_count) = (keys.len() as u64, leases.len() as u64);
+    leases.into_iter().for_each(|(id, ttl)| take(Item::Lease(id, ttl)));
+    keys.into_values().for_each(|kv| take(Item::Key(kv)));
+    let report = Report { revision, oldest: revision, keys: key_count, leases: lease_count, bytes: size };
+    Ok(Summary { report, hash })
+}
+
 /// Why the file is something else than a snapshot of ours, if it is.
 fn foreign(file: &dyn File) -> io::Result<Option<&'static str>> {
     let mut head = [0; 20];
@@ -196,9 +219,7 @@ fn foreign(file: &dyn File) -> io::Result<Option<&'static str>> {
     }
     // bbolt's magic number, after the header of its first page.
     if head[16..20] == 0xED0C_DAED_u32.to_le_bytes() {
-        return Ok(Some(
-            "it is a database of etcd, not a snapshot of windlass; start an etcd with it and use 'windlass store migrate'",
-        ));
+        return Ok(Some("it is a database of etcd whose first page is damaged"));
     }
     let is_ours = head.starts_with(&super::frame::MAGIC);
     Ok((!is_ours).then_some("it is not a snapshot of 'windlass store snapshot save'"))

@@ -10,7 +10,7 @@
 //! | `kv`, `range`, `txn`, `check` | keys: requests to operations and back, what etcd refuses |
 //! | `watch` | watches: many on one stream |
 //! | `lease`, `maintenance`, `cluster`, `auth` | the other services |
-//! | `http` | `/health` and `/version` for probes |
+//! | `http` | `/health`, `/version` and `/metrics` |
 //! | `error` | etcd's codes and messages |
 //!
 //! Deliberately absent: durability, history, leases: those are the store's. Compares over ranges of keys (the

@@ -111,5 +111,6 @@ async fn pages_for_probes() {
     let health = get(&fixture, "/health").await;
     assert!(health.starts_with("HTTP/1.1 200") && health.ends_with(r#"{"health":"true"}"#), "{health}");
     assert!(get(&fixture, "/version").await.contains(r#""etcdserver":"3."#));
+    assert!(get(&fixture, "/metrics").await.contains("\netcd_"), "figures under etcd's names");
     assert!(get(&fixture, "/v2/keys").await.starts_with("HTTP/1.1 404"));
 }
