@@ -9,6 +9,7 @@ use super::checkpoint::{Job, checkpoint_name};
 use super::core::Core;
 use super::disk::Disk;
 use super::request::{Held, Reply};
+use super::view::View;
 use crate::kv::{Revision, StoreError};
 use std::collections::VecDeque;
 use std::io;
@@ -207,7 +208,8 @@ impl Core {
     fn hold(&mut self) {
         for reply in std::mem::take(&mut self.upkeep.holding) {
             let held = Held {
-                view: self.state.view.clone(),
+                // The working state is ahead of the disk after a write that failed.
+                view: View::clone(&self.shared.view.load()),
                 base: self.upkeep.base,
                 sealed: self.wal.sealed.iter().map(|segment| segment.number).collect(),
                 end: self.wal.end(),

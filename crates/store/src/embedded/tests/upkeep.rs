@@ -241,7 +241,7 @@ async fn a_snapshot_as_a_stream_is_the_file_and_can_be_put_ahead() -> Result<(),
     Ok(())
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_stops_writes_until_a_restart_with_room() -> Result<(), StoreError> {
     for step in 1..6 {
         let mut fixture = Fixture::new(|options| options.segment_bytes = 2000);
@@ -258,6 +258,8 @@ async fn a_full_disk_stops_writes_until_a_restart_with_room() -> Result<(), Stor
             assert!(error.contains(part), "{part}: {error}");
         }
         assert_eq!(fixture.dump(None).await?, acknowledged);
+        let report = tokio::task::block_in_place(|| fixture.store.verify(|_, _| {}))?;
+        assert_eq!(report.keys, acknowledged.len() as u64);
         // Room alone does not help a log of which nothing is known any more.
         fixture.disk.set_fault(Fault::None);
         assert!(fixture.txn(vec![put("k", "1")]).await.is_err());
