@@ -34,6 +34,8 @@ struct Cli {
 enum Scenario {
     /// Exec of `windlass up` to node Ready and DNS answering, with an empty and with an existing data directory
     Startup(scenarios::startup::Options),
+    /// Puts, ranges, reads and watches on an endpoint of etcd's API
+    Etcd(scenarios::etcd::Options),
     /// Resident memory and CPU of processes over a time
     Idle(scenarios::idle::Options),
     /// Creates, reads, updates, deletes, large lists and many watchers
@@ -51,6 +53,7 @@ fn main() -> Result<()> {
     match cli.scenario {
         Scenario::Startup(options) => scenarios::startup::run(&options, &mut report)?,
         Scenario::Idle(options) => scenarios::idle::run(&options, &mut report)?,
+        Scenario::Etcd(options) => runtime.block_on(scenarios::etcd::run(&options, &mut report))?,
         Scenario::Api(options) => {
             runtime.block_on(scenarios::api::run(&options, cli.kubeconfig.as_deref(), &mut report))?;
         }

@@ -2,6 +2,7 @@
 
 pub(crate) mod api;
 mod crowd;
+pub(crate) mod etcd;
 pub(crate) mod idle;
 pub(crate) mod memory;
 pub(crate) mod pod_start;
