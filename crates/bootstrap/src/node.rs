@@ -104,7 +104,7 @@ pub(crate) async fn start(
     let imported = tokio::task::spawn_blocking(move || images.images().import_self(VERSION)).await?;
     imported.context("failed to import this program as an image")?;
     pod_network::start(&node, clients.proxy.clone(), clock.clone(), tasks);
-    let proxy = proxy::Config { node_name: node.name.clone(), pod_cidr: POD_CIDR };
+    let proxy = proxy::Config { node_name: node.name.clone(), address: node.address, pod_cidr: POD_CIDR };
     tasks.spawn("service proxy", proxy::run(proxy, clients.proxy, clock.clone(), tasks.clone(), || ()));
     let address = IpAddr::V4(node.address);
     let socket = node.layout.cri_socket();

@@ -1,8 +1,9 @@
 //! What the proxy needs of Services and EndpointSlices, IPv4 only.
 
+use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::{Service, ServicePort as ApiPort};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
 
@@ -69,6 +70,10 @@ pub struct ServicePort {
     pub cluster_ip: Ipv4Addr,
     /// Addresses from outside that lead here: external and load balancer IPs.
     pub external_ips: Vec<Ipv4Addr>,
+    /// Those of them that belong to load balancers.
+    pub balancer_ips: Vec<Ipv4Addr>,
+    /// Who may come through a load balancer's address; anybody when empty.
+    pub source_ranges: Vec<Ipv4Net>,
     /// Seconds for which a client keeps its endpoint.
     pub affinity: Option<u32>,
     /// Traffic from inside goes only to endpoints of the node it comes from.
@@ -96,6 +101,8 @@ pub struct Backend {
     /// Its endpoints, sorted, each once: the ready ones, or those that still serve while they terminate when
     /// none is ready (KEP-1669).
     pub endpoints: Vec<Endpoint>,
+    /// The same of this node's endpoints alone, for traffic that must stay on the node.
+    pub local: Vec<Endpoint>,
     /// Those that serve, terminating ones too: who has one of them may keep it.
     pub serving: Vec<Endpoint>,
 }
@@ -119,13 +126,13 @@ pub fn ports(service: &Service) -> Vec<ServicePort> {
         .flat_map(|status| &status.load_balancer)
         .flat_map(|lb| lb.ingress.iter().flatten());
     let proxied = balanced.filter(|ingress| ingress.ip_mode.as_deref() != Some("Proxy"));
-    let mut external_ips: Vec<Ipv4Addr> = spec
-        .external_ips
-        .iter()
-        .flatten()
-        .chain(proxied.filter_map(|ingress| ingress.ip.as_ref()))
-        .filter_map(|ip| ip.parse().ok())
-        .collect();
+    let balancer_ips: Vec<Ipv4Addr> =
+        proxied.filter_map(|ingress| ingress.ip.as_ref()?.parse().ok()).collect();
+    let named = spec.external_ips.iter().flatten().filter_map(|ip| ip.parse().ok());
+    let mut external_ips: Vec<Ipv4Addr> = named.chain(balancer_ips.iter().copied()).collect();
+    let ranges = spec.load_balancer_source_ranges.iter().flatten();
+    let source_ranges: Vec<Ipv4Net> =
+        ranges.filter_map(|range| range.trim().parse::<Ipv4Net>().ok()).map(|net| net.trunc()).collect();
     external_ips.sort_unstable();
     external_ips.dedup();
     let seconds = spec.session_affinity_config.as_ref().and_then(|c| c.client_ip.as_ref()?.timeout_seconds);
@@ -144,12 +151,36 @@ pub fn ports(service: &Service) -> Vec<ServicePort> {
                 .filter(|number| *number != 0),
             cluster_ip,
             external_ips: external_ips.clone(),
+            balancer_ips: balancer_ips.clone(),
+            source_ranges: source_ranges.clone(),
             affinity,
             internal_local: local(&spec.internal_traffic_policy),
             external_local: local(&spec.external_traffic_policy),
         })
     };
     spec.ports.iter().flatten().filter_map(build).collect()
+}
+
+/// The port at which load balancers ask whether this node has endpoints of the Service, if it has one.
+pub fn health_check_port(service: &Service) -> Option<u16> {
+    let spec = service.spec.as_ref()?;
+    let asked = spec.type_.as_deref() == Some("LoadBalancer")
+        && spec.external_traffic_policy.as_deref() == Some("Local");
+    spec.health_check_node_port
+        .filter(|_| asked)
+        .and_then(|port| u16::try_from(port).ok())
+        .filter(|port| *port != 0)
+}
+
+/// How many ready endpoints a Service has on the node.
+pub fn ready_on<'a>(slices: impl IntoIterator<Item = &'a EndpointSlice>, node: &str) -> usize {
+    let all = slices.into_iter().flat_map(|slice| slice.endpoints.iter().flatten());
+    let ready = all.filter(|endpoint| {
+        endpoint.node_name.as_deref() == Some(node)
+            && endpoint.conditions.as_ref().and_then(|c| c.ready).unwrap_or(true)
+    });
+    // A pod of several ports may be in several slices.
+    ready.filter_map(|endpoint| endpoint.addresses.first()).collect::<BTreeSet<_>>().len()
 }
 
 #[derive(Clone, Copy, Default)]
@@ -189,11 +220,11 @@ pub fn backend<'a>(
     let those = |good: fn(&Condition) -> bool| -> Vec<Endpoint> {
         found.iter().filter(|(_, condition)| good(condition)).map(|(endpoint, _)| endpoint.clone()).collect()
     };
-    let mut endpoints = those(|c| c.ready);
-    if endpoints.is_empty() {
-        endpoints = those(|c| c.serving && c.terminating);
-    }
-    Backend { port, endpoints, serving: those(|c| c.ready || c.serving) }
+    let (ready, ending) = (those(|c| c.ready), those(|c| c.serving && c.terminating));
+    let here = |list: &[Endpoint]| -> Vec<Endpoint> { list.iter().filter(|e| e.local).cloned().collect() };
+    let local = if here(&ready).is_empty() { here(&ending) } else { here(&ready) };
+    let endpoints = if ready.is_empty() { ending } else { ready };
+    Backend { port, endpoints, local, serving: those(|c| c.ready || c.serving) }
 }
 
 #[cfg(test)]
@@ -226,14 +257,24 @@ mod tests {
                 {"addresses": ["10.0.0.1"], "nodeName": "a", "conditions": {"ready": ready}},
                 {"addresses": ["10.0.0.2"], "conditions": {"ready": false, "serving": true, "terminating": true}},
                 {"addresses": ["10.0.0.3"], "conditions": {"ready": false}},
+                {"addresses": ["10.0.0.4"], "nodeName": "b",
+                    "conditions": {"ready": false, "serving": true, "terminating": true}},
             ]});
             EndpointSlice::from_json(object.to_string().as_bytes()).unwrap()
         };
         let at = |address: [u8; 4], local| Endpoint { address: address.into(), port: 8080, local };
+        let local = |ready| backend(port.clone(), [&slice(ready)], "b").local;
+        assert_eq!(local(true), [at([10, 0, 0, 4], true)], "this node's own serve what must stay here");
         let (first, second) = (at([10, 0, 0, 1], true), at([10, 0, 0, 2], false));
         let one = backend(port.clone(), [&slice(true)], "a");
-        assert_eq!((one.endpoints, one.serving), (vec![first.clone()], vec![first, second.clone()]));
-        let none = backend(port, [&slice(false)], "a");
-        assert_eq!((none.endpoints, none.serving), (vec![second.clone()], vec![second]));
+        let third = at([10, 0, 0, 4], false);
+        let all = vec![first.clone(), second.clone(), third.clone()];
+        assert_eq!((one.endpoints, one.serving), (vec![first], all));
+        let none = backend(port.clone(), [&slice(false)], "a");
+        assert_eq!(
+            (none.endpoints, none.serving),
+            (vec![second.clone(), third.clone()], vec![second, third])
+        );
+        assert_eq!((ready_on([&slice(true)], "a"), ready_on([&slice(false)], "a")), (1, 0));
     }
 }

@@ -1,7 +1,8 @@
 //! The proxy of one node: follow Services and slices, keep the kernel in step.
 
 use crate::dirty::Dirty;
-use crate::model::{Backend, backend, ports};
+use crate::health::HealthChecks;
+use crate::model::{Backend, backend, health_check_port, ports, ready_on};
 use crate::nftables::{Installed, Part, plan};
 use client::{Backoff, Client, Informer, InformerFactory};
 use component::{SharedClock, Tasks};
@@ -10,6 +11,7 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use linux::nft::NftError;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 const BY_SERVICE: &str = "service";
@@ -20,6 +22,8 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 pub struct Config {
     /// The node's name.
     pub node_name: String,
+    /// The node's address.
+    pub address: Ipv4Addr,
     /// Where all pods of the cluster are.
     pub pod_cidr: Ipv4Net,
 }
@@ -28,6 +32,7 @@ struct Proxy {
     config: Config,
     services: Informer<Service>,
     slices: Informer<EndpointSlice>,
+    health: HealthChecks,
 }
 
 fn owner(slice: &EndpointSlice) -> Option<String> {
@@ -68,7 +73,8 @@ pub async fn run(
         let old = event.old().and_then(|old| owner(old));
         old.into_iter().chain(owner(event.object())).for_each(|service| noted.add(service));
     });
-    let proxy = Arc::new(Proxy { config, services, slices });
+    let health = HealthChecks::new(&tasks);
+    let proxy = Arc::new(Proxy { config, services, slices, health });
     let _ = stopping.run_until_cancelled(proxy.follow(dirty, clock, programmed)).await;
 }
 
@@ -83,16 +89,23 @@ impl Proxy {
                 None => BTreeSet::new(),
             };
             let proxy = self.clone();
-            let round = tokio::task::spawn_blocking(move || proxy.round(installed, &changed)).await;
+            let all = installed.is_none();
+            let round = tokio::task::spawn_blocking(move || {
+                let done = proxy.round(installed, &changed);
+                done.map(|now| (now, changed))
+            })
+            .await;
             installed = match round {
-                Ok(Ok(now)) => {
+                Ok(Ok((now, changed))) => {
                     backoff.reset();
+                    self.tell_health(if all { self.every_service() } else { changed });
                     if let Some(programmed) = programmed.take() {
                         programmed();
                     }
                     Some(now)
                 }
                 Ok(Err(error)) => {
+                    self.health.set_healthy(false);
                     let delay = backoff.next_delay();
                     tracing::error!("{error}; all rules are written anew in {delay:?}");
                     clock.sleep(delay).await;
@@ -112,15 +125,28 @@ impl Proxy {
                 Ok(installed)
             }
             None => {
-                let all = self.services.store().list();
-                let parts: BTreeMap<String, Part> = all
-                    .iter()
-                    .map(|service| key(service))
-                    .map(|key| (key.clone(), self.part(&key)))
-                    .collect();
+                let parts: BTreeMap<String, Part> =
+                    self.every_service().into_iter().map(|key| (key.clone(), self.part(&key))).collect();
                 Installed::reset(parts)
             }
         }
+    }
+
+    fn every_service(&self) -> BTreeSet<String> {
+        self.services.store().list().iter().map(|service| key(service)).collect()
+    }
+
+    /// Tells load balancers what the rules are now.
+    fn tell_health(&self, changed: BTreeSet<String>) {
+        for service in changed {
+            let (namespace, name) = service.split_once('/').unwrap_or_default();
+            let found = self.services.store().find(namespace, name);
+            let port = found.and_then(|found| health_check_port(&found));
+            let slices = self.slices.store().by_index(BY_SERVICE, &service);
+            let ready = ready_on(slices.iter().map(Arc::as_ref), &self.config.node_name);
+            self.health.set(&service, port, ready);
+        }
+        self.health.set_healthy(true);
     }
 
     fn part(&self, service: &str) -> Part {
@@ -131,6 +157,6 @@ impl Proxy {
             .into_iter()
             .map(|port| backend(port, slices.iter().map(Arc::as_ref), &self.config.node_name))
             .collect();
-        plan(&backends, self.config.pod_cidr)
+        plan(&backends, self.config.pod_cidr, self.config.address)
     }
 }

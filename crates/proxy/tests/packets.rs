@@ -16,6 +16,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 const CLUSTER_IP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 20);
+const BALANCER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
 const NODE: Ipv4Addr = Ipv4Addr::new(10, 200, 0, 1);
 
 /// A namespace whose loopback carries a node's address, two pods' addresses, and a default route.
@@ -45,7 +46,7 @@ fn pod(last: u8) -> Ipv4Addr {
 }
 
 fn part(endpoints: &[Ipv4Addr], affinity: Option<u32>) -> BTreeMap<String, proxy::nftables::Part> {
-    part_of(Protocol::Tcp, endpoints, endpoints, affinity)
+    part_of(Protocol::Tcp, endpoints, endpoints, affinity, &[])
 }
 
 fn part_of(
@@ -53,6 +54,7 @@ fn part_of(
     endpoints: &[Ipv4Addr],
     serving: &[Ipv4Addr],
     affinity: Option<u32>,
+    ranges: &[Ipv4Net],
 ) -> BTreeMap<String, proxy::nftables::Part> {
     let port = ServicePort {
         service: "shop/web".into(),
@@ -61,7 +63,9 @@ fn part_of(
         port: 80,
         node_port: Some(30080),
         cluster_ip: CLUSTER_IP,
-        external_ips: Vec::new(),
+        external_ips: vec![BALANCER],
+        balancer_ips: vec![BALANCER],
+        source_ranges: ranges.to_vec(),
         affinity,
         internal_local: false,
         external_local: false,
@@ -69,8 +73,8 @@ fn part_of(
     let at = |addresses: &[Ipv4Addr]| {
         addresses.iter().map(|a| Endpoint { address: *a, port: 8080, local: true }).collect()
     };
-    let backend = Backend { port, endpoints: at(endpoints), serving: at(serving) };
-    let part = plan(&[backend], "10.244.0.0/16".parse().unwrap());
+    let backend = Backend { port, endpoints: at(endpoints), local: at(endpoints), serving: at(serving) };
+    let part = plan(&[backend], "10.244.0.0/16".parse().unwrap(), NODE);
     BTreeMap::from([("shop/web".to_owned(), part)])
 }
 
@@ -177,7 +181,7 @@ async fn no_packet_is_lost_while_rules_change() {
     serve_datagrams(pod(6));
     // What leaves the rules goes on serving, as pods do that end well.
     let serving = [pod(5), pod(6)];
-    let part = |endpoints: &[Ipv4Addr], affinity| part_of(Protocol::Udp, endpoints, &serving, affinity);
+    let part = |endpoints: &[Ipv4Addr], affinity| part_of(Protocol::Udp, endpoints, &serving, affinity, &[]);
     let mut installed = Installed::reset(part(&[pod(5)], None)).unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let asking: Vec<_> = (0..3).map(|_| hammer(&stop)).collect();
@@ -203,7 +207,7 @@ async fn a_client_of_datagrams_follows_the_endpoints() {
     serve_datagrams(pod(5));
     serve_datagrams(pod(6));
     let part =
-        |endpoints: &[Ipv4Addr], serving: &[Ipv4Addr]| part_of(Protocol::Udp, endpoints, serving, None);
+        |endpoints: &[Ipv4Addr], serving: &[Ipv4Addr]| part_of(Protocol::Udp, endpoints, serving, None, &[]);
     let client = UdpSocket::bind((NODE, 0)).unwrap();
     let by_port = UdpSocket::bind((NODE, 0)).unwrap();
     let ask_both = || {
@@ -222,4 +226,38 @@ async fn a_client_of_datagrams_follows_the_endpoints() {
     // Changed while no proxy was there.
     Installed::reset(part(&[pod(5)], &[pod(5)])).unwrap();
     assert_eq!(ask_both(), Ok(5));
+}
+
+fn ask_from(source: Ipv4Addr, address: Ipv4Addr, port: u16) -> Result<u8, ErrorKind> {
+    let socket = UdpSocket::bind((source, 0)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    socket.connect((address, port)).map_err(|error| error.kind())?;
+    // Dropped by the rules of this very host: the kernel tells the sender.
+    socket.send(b"?").map_err(|error| error.kind())?;
+    let mut answer = [0];
+    socket.recv(&mut answer).map_err(|error| error.kind())?;
+    Ok(answer[0])
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn source_ranges_guard_the_load_balancers_address() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped source_ranges_guard_the_load_balancers_address: needs root");
+        return;
+    }
+    network().await;
+    serve_datagrams(pod(5));
+    let part = |ranges: &[&str]| {
+        let ranges: Vec<Ipv4Net> = ranges.iter().map(|range| range.parse().unwrap()).collect();
+        part_of(Protocol::Udp, &[pod(5)], &[pod(5)], None, &ranges)
+    };
+    let mut installed = Installed::reset(part(&[])).unwrap();
+    let inside = Ipv4Addr::new(10, 9, 9, 1);
+    assert_eq!([ask_from(NODE, BALANCER, 80), ask_from(inside, BALANCER, 80)], [Ok(5), Ok(5)]);
+    installed.update(part(&["10.9.0.0/16", "172.16.0.0/12"])).unwrap();
+    assert_eq!(ask_from(inside, BALANCER, 80), Ok(5));
+    assert!(ask_from(NODE, BALANCER, 80).is_err(), "it is in no range");
+    assert_eq!([ask_from(NODE, CLUSTER_IP, 80), ask_from(NODE, NODE, 30080)], [Ok(5), Ok(5)]);
+    installed.update(part(&["0.0.0.0/0"])).unwrap();
+    assert_eq!(ask_from(NODE, BALANCER, 80), Ok(5));
 }

@@ -87,6 +87,8 @@ pub enum Expression {
     Remember(String, Register, u64),
     /// Goes on only if the destination address is one of this host (loads its type on the way).
     DestinationIsLocal(Register),
+    /// Goes on only for the first packet of a connection (loads the connection's state on the way).
+    ConnectionIsNew(Register),
     /// Translates the destination to the address in the first and the port in the second register.
     DestinationNat(Register, Register),
     /// Translates the source to the address of the outgoing link, with a random port.
@@ -101,6 +103,8 @@ const NETWORK_HEADER: u32 = 1;
 const TRANSPORT_HEADER: u32 = 2;
 const META_MARK: u32 = 3;
 const META_L4PROTO: u32 = 16;
+const CT_STATE: u32 = 0;
+const CT_NEW: u32 = 8;
 const FIB_RESULT_ADDRTYPE: u32 = 3;
 const FIB_DADDR: u32 = 2;
 const RTN_LOCAL: u32 = 2;
@@ -125,7 +129,7 @@ impl Expression {
         [Self::SourceAddress(Register(0)), Self::Equal(Register(0), address.octets().to_vec())]
     }
 
-    /// Writes the expression as one element of NFTA_RULE_EXPRESSIONS; local type checks take two.
+    /// Writes the expression as one element of NFTA_RULE_EXPRESSIONS; checks of local types and of states take more.
     pub(super) fn write(&self, out: &mut Attributes) {
         match self {
             Self::SourceAddress(into) => payload(out, *into, NETWORK_HEADER, 12, 4),
@@ -179,6 +183,13 @@ impl Expression {
                 });
                 // The kernel stores the type in its own byte order.
                 compare(out, *scratch, CMP_EQ, &RTN_LOCAL.to_ne_bytes());
+            }
+            Self::ConnectionIsNew(scratch) => {
+                element(out, "ct", |data| {
+                    data.number(1, scratch.number()).number(2, CT_STATE);
+                });
+                Self::Bitwise(*scratch, CT_NEW.to_ne_bytes(), [0; 4]).write(out);
+                compare(out, *scratch, CMP_NEQ, &[0; 4]);
             }
             Self::DestinationNat(address, port) => element(out, "nat", |data| {
                 data.number(1, NAT_DNAT).number(2, NFPROTO_IPV4);

@@ -1,7 +1,8 @@
 //! The frame: base chains, helper chains and empty maps, made once.
 
 use super::{
-    MARK_FOR_MASQUERADE, MASQUERADE, NO_ENDPOINT_NODE_PORTS, NO_ENDPOINTS, NODE_PORTS, REJECT, SERVICE_IPS,
+    FIREWALL_IPS, MARK_FOR_MASQUERADE, MASQUERADE, NO_ENDPOINT_NODE_PORTS, NO_ENDPOINTS, NODE_PORTS, REJECT,
+    SERVICE_IPS,
 };
 use linux::nft::{Batch, Chain, DataType, Expression, Hook, Register, Set, Verdict};
 
@@ -11,6 +12,8 @@ const C: Register = Register(2);
 
 const DSTNAT: i32 = -100;
 const SRCNAT: i32 = 100;
+/// Chain that keeps out whom a load balancer's address does not serve.
+const FIREWALL: &str = "firewall-check";
 /// Before the host's own filter chains: what has no endpoint is refused whatever they say.
 const BEFORE_FILTER: i32 = -10;
 
@@ -21,19 +24,26 @@ const NAT_HOOKS: &[(&str, u32, i32, &str)] = &[
 ];
 const FILTER_HOOKS: &[(&str, u32)] = &[("filter-input", 1), ("filter-forward", 2), ("filter-output", 3)];
 
+/// Where load balancers' source ranges are checked: before the address is translated.
+const PRE_DNAT_HOOKS: &[(&str, u32)] = &[("filter-prerouting-pre-dnat", 0), ("filter-output-pre-dnat", 3)];
+
 const ADDRESS_KEY: &[DataType] = &[DataType::Ipv4, DataType::Protocol, DataType::Port];
 const PORT_KEY: &[DataType] = &[DataType::Protocol, DataType::Port];
 const MAPS: &[(&str, &[DataType])] = &[
     (SERVICE_IPS, ADDRESS_KEY),
+    (FIREWALL_IPS, ADDRESS_KEY),
     (NODE_PORTS, PORT_KEY),
     (NO_ENDPOINTS, ADDRESS_KEY),
     (NO_ENDPOINT_NODE_PORTS, PORT_KEY),
 ];
-const HELPERS: &[&str] = &["services", "masquerading", "no-endpoints", MARK_FOR_MASQUERADE, REJECT];
+const HELPERS: &[&str] = &["services", "masquerading", "no-endpoints", FIREWALL, MARK_FOR_MASQUERADE, REJECT];
 
 /// The frame's chains.
 pub(super) fn chains() -> impl Iterator<Item = &'static str> {
-    let hooks = NAT_HOOKS.iter().map(|(name, ..)| *name).chain(FILTER_HOOKS.iter().map(|(name, _)| *name));
+    let hooks = NAT_HOOKS
+        .iter()
+        .map(|(name, ..)| *name)
+        .chain(FILTER_HOOKS.iter().chain(PRE_DNAT_HOOKS).map(|(name, _)| *name));
     hooks.chain(HELPERS.iter().copied())
 }
 
@@ -60,6 +70,13 @@ pub(super) fn build(batch: &mut Batch) {
         batch.add_chain(&chain(name, Some(hook)));
         batch.add_rule(name, &[Expression::Verdict(Verdict::Jump("no-endpoints".to_owned()))]);
     }
+    for (name, number) in PRE_DNAT_HOOKS {
+        let hook = Hook { kind: "filter", number: *number, priority: DSTNAT - 10 };
+        batch.add_chain(&chain(name, Some(hook)));
+        let check = [Expression::ConnectionIsNew(A), Expression::Verdict(Verdict::Jump(FIREWALL.to_owned()))];
+        batch.add_rule(name, &check);
+    }
+    batch.add_rule(FIREWALL, &by_destination(FIREWALL_IPS));
     dispatch(batch, "services", SERVICE_IPS, NODE_PORTS);
     dispatch(batch, "no-endpoints", NO_ENDPOINTS, NO_ENDPOINT_NODE_PORTS);
     batch.add_rule(REJECT, &[Expression::Reject]);
@@ -79,18 +96,20 @@ pub(super) fn build(batch: &mut Batch) {
     batch.add_rule("masquerading", &[Expression::Masquerade]);
 }
 
+/// What the map says about address, protocol and port.
+fn by_destination(map: &str) -> [Expression; 4] {
+    [
+        Expression::DestinationAddress(A),
+        Expression::Protocol(B),
+        Expression::DestinationPort(C),
+        Expression::VerdictMap(map.to_owned(), A),
+    ]
+}
+
 /// First by address, protocol and port; then, for addresses of this host other than loopback, by protocol and
 /// port.
 fn dispatch(batch: &mut Batch, chain: &str, by_address: &str, by_port: &str) {
-    batch.add_rule(
-        chain,
-        &[
-            Expression::DestinationAddress(A),
-            Expression::Protocol(B),
-            Expression::DestinationPort(C),
-            Expression::VerdictMap(by_address.to_owned(), A),
-        ],
-    );
+    batch.add_rule(chain, &by_destination(by_address));
     batch.add_rule(
         chain,
         &[

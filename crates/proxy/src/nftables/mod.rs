@@ -21,6 +21,8 @@ const MARK_FOR_MASQUERADE: &str = "mark-for-masquerade";
 const REJECT: &str = "reject-chain";
 /// Verdict map from address, protocol and port.
 const SERVICE_IPS: &str = "service-ips";
+/// Verdict map from load balancers' addresses, protocols and ports that not everybody may use.
+const FIREWALL_IPS: &str = "firewall-ips";
 /// Verdict map from protocol and port.
 const NODE_PORTS: &str = "service-nodeports";
 /// Verdict map of addresses, protocols and ports without endpoints.

@@ -1,7 +1,9 @@
 //! From a Service's ports and endpoints to its chains and map elements. Pure.
 
 use super::flows::{Front, Fronts};
-use super::{MARK_FOR_MASQUERADE, NO_ENDPOINT_NODE_PORTS, NO_ENDPOINTS, NODE_PORTS, REJECT, SERVICE_IPS};
+use super::{
+    FIREWALL_IPS, MARK_FOR_MASQUERADE, NO_ENDPOINT_NODE_PORTS, NO_ENDPOINTS, NODE_PORTS, REJECT, SERVICE_IPS,
+};
 use crate::model::{Backend, Endpoint, Protocol, ServicePort};
 use ipnet::Ipv4Net;
 use linux::nft::{Expression, Register, Verdict, part};
@@ -79,21 +81,24 @@ fn source_in(net: Ipv4Net, inside: bool) -> Vec<Expression> {
 }
 
 /// Plans one Service. `pod_cidr` is where all pods are: traffic from elsewhere to a cluster IP is masqueraded,
-/// so that answers come back this way.
-pub fn plan(backends: &[Backend], pod_cidr: Ipv4Net) -> Part {
+/// so that answers come back this way. `node` is this node's address.
+pub fn plan(backends: &[Backend], pod_cidr: Ipv4Net, node: Ipv4Addr) -> Part {
     let mut planned = Part::default();
     for backend in backends {
         plan_port(backend, pod_cidr, &mut planned);
+        if !backend.endpoints.is_empty() {
+            plan_firewall(&backend.port, node, &mut planned);
+        }
     }
     planned
 }
 
 fn plan_port(backend: &Backend, pod_cidr: Ipv4Net, out: &mut Part) {
-    let Backend { port, endpoints, serving } = backend;
-    let local: Vec<&Endpoint> = endpoints.iter().filter(|endpoint| endpoint.local).collect();
+    let Backend { port, endpoints, local, serving } = backend;
+    let local: Vec<&Endpoint> = local.iter().collect();
     let all: Vec<&Endpoint> = endpoints.iter().collect();
     let internal = if port.internal_local { &local } else { &all };
-    for endpoint in &all {
+    for endpoint in all.iter().chain(&local).collect::<BTreeSet<_>>() {
         endpoint_chain(port, endpoint, out);
     }
     let cluster = name("service", port, None);
@@ -125,6 +130,25 @@ fn plan_port(backend: &Backend, pod_cidr: Ipv4Net, out: &mut Part) {
     if port.node_port.is_some() || !port.external_ips.is_empty() {
         plan_external(port, &all, &local, pod_cidr, &cluster, out);
     }
+}
+
+/// Keeps out who is in none of the source ranges. Applies to load balancers' addresses only, as upstream.
+fn plan_firewall(port: &ServicePort, node: Ipv4Addr, out: &mut Part) {
+    if port.source_ranges.is_empty() || port.balancer_ips.is_empty() {
+        return;
+    }
+    let pass =
+        |net: Ipv4Net| Rule::All([source_in(net, true), vec![Expression::Verdict(Verdict::Return)]].concat());
+    let mut rules: Vec<Rule> = port.source_ranges.iter().map(|net| pass(*net)).collect();
+    if port.source_ranges.iter().any(|net| net.contains(&node)) {
+        // The balancer's address may be one of this node's: what the node sends there comes from that address.
+        rules.extend(port.balancer_ips.iter().map(|ip| pass(Ipv4Net::from(*ip))));
+    }
+    rules.push(Rule::All(vec![Expression::Verdict(Verdict::Drop)]));
+    let chain = name("firewall", port, None);
+    let keys = port.balancer_ips.iter().map(|ip| service_key(*ip, port.protocol, port.port));
+    out.elements.extend(keys.map(|key| ((FIREWALL_IPS, key), goto(&chain))));
+    out.chains.insert(chain, rules);
 }
 
 fn fronts(port: &ServicePort, endpoints: &[Endpoint]) -> Fronts {
@@ -230,6 +254,8 @@ mod tests {
             node_port: Some(30080),
             cluster_ip: [10, 96, 0, 20].into(),
             external_ips: Vec::new(),
+            balancer_ips: Vec::new(),
+            source_ranges: Vec::new(),
             affinity: None,
             internal_local: false,
             external_local: false,
@@ -242,7 +268,9 @@ mod tests {
 
     fn planned(port: ServicePort, endpoints: Vec<Endpoint>) -> Part {
         let serving = endpoints.clone();
-        plan(&[Backend { port, endpoints, serving }], "10.244.0.0/16".parse().unwrap())
+        let local = endpoints.iter().filter(|endpoint| endpoint.local).cloned().collect();
+        let node = [10, 200, 0, 1].into();
+        plan(&[Backend { port, endpoints, local, serving }], "10.244.0.0/16".parse().unwrap(), node)
     }
 
     /// Maps that have an element, with the verdicts' chains' kinds.
