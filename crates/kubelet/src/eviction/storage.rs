@@ -64,8 +64,9 @@ fn excess(pod: &Pod, usage: &Usage) -> Option<String> {
         }
     }
     let limits: Vec<&Quantity> = spec::regular(pod).iter().filter_map(limit).collect();
-    let total: u64 = limits.iter().map(|limit| bytes(limit)).sum();
-    let used: u64 = usage.containers.values().chain(usage.empty_dirs.values()).sum();
+    let total = limits.iter().fold(0_u64, |sum, limit| sum.saturating_add(bytes(limit)));
+    let all = usage.containers.values().chain(usage.empty_dirs.values());
+    let used = all.fold(0_u64, |sum, used| sum.saturating_add(*used));
     if !limits.is_empty() && used > total {
         let total = if let [one] = limits[..] { one.0.clone() } else { total.to_string() };
         return Some(format!(

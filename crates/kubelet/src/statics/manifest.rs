@@ -26,6 +26,9 @@ pub(super) fn parse(text: &str, path: &str, node: &str, seen: &str) -> Result<Po
     }
     let mut pod = Pod::from_json(value.to_string().as_bytes()).map_err(|error| error.to_string())?;
     complete(&mut pod, path, node, seen);
+    if let Some(why) = Pod::check_name(spec::name(&pod), false).first() {
+        return Err(format!("invalid pod name {:?}: {why}", spec::name(&pod)));
+    }
     let mut errors = FieldErrors::new();
     pod.validate_create(&mut errors);
     if !errors.is_empty() {
@@ -139,13 +142,13 @@ mod tests {
 
     #[test]
     fn a_file_always_gives_the_same_pod() {
-        let read = |text: &str, path: &str| parse(text, path, "Node-1", "2026-01-01T00:00:00Z").unwrap();
+        let read = |text: &str, path: &str| parse(text, path, "node-1", "2026-01-01T00:00:00Z").unwrap();
         let pod = read(MANIFEST, "/m/a.yaml");
         assert_eq!(full_name(&pod), "default/web-node-1");
         assert_eq!(spec::uid(&pod).len(), 32);
         assert!(spec::is_static(&pod));
         let spec = pod.spec.as_ref().unwrap();
-        assert_eq!(spec.node_name.as_deref(), Some("Node-1"));
+        assert_eq!(spec.node_name.as_deref(), Some("node-1"));
         assert_eq!(spec.restart_policy.as_deref(), Some("Always"));
         assert!(spec.tolerations.iter().flatten().any(|t| t.effect.as_deref() == Some("NoExecute")));
         assert_eq!(spec::uid(&read(MANIFEST, "/m/a.yaml")), spec::uid(&pod));
