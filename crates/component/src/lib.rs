@@ -3,6 +3,7 @@
 //! Deliberately absent: Kubernetes objects and anything that only one daemon needs.
 
 pub mod clock;
+mod coalesce;
 pub mod serve;
 pub mod tasks;
 pub mod tls;

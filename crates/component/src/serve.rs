@@ -5,17 +5,21 @@
 //! absent: routing, authentication, bodies' contents. Clear text HTTP/2 needs prior knowledge (no `Upgrade: h2c`).
 
 use crate::Tasks;
+use crate::coalesce::coalesced;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
+use std::convert::Infallible;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -48,6 +52,8 @@ pub struct ConnInfo {
     pub tls: bool,
     /// The client's certificate chain, leaf first, verified against the listener's client CA; empty without one.
     pub client_certificates: Vec<CertificateDer<'static>>,
+    /// SHA-256 of the leaf, kept by whoever needs it first: every request of the connection has the same.
+    pub fingerprint: OnceLock<[u8; 32]>,
 }
 
 /// Answers requests. Called concurrently. A panic in the answer ends only its connection, so wrap what may panic.
@@ -101,6 +107,14 @@ impl Default for Limits {
     }
 }
 
+/// What a client may send before we have read it, on one stream and on all.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Bytes of one stream's answer that wait for a slow client.
+const SEND_BUFFER: usize = 256 * 1024;
+/// Time to answer a PING.
+const PING_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// Starts the connections' HTTP/2 tasks in the server's group.
 #[derive(Clone)]
 struct Spawner(Tasks);
@@ -122,7 +136,10 @@ struct Server {
     limits: Limits,
     tasks: Tasks,
     handler: Arc<dyn Handler>,
+    /// For connections that have not agreed on a protocol with TLS.
     builder: auto::Builder<Spawner>,
+    /// For those that agreed on HTTP/2.
+    http2: http2::Builder<Spawner>,
 }
 
 /// Serves `listener` (bound, any blocking mode) until `tasks` stops: then accepts no more, lets open requests
@@ -151,13 +168,24 @@ pub fn serve(
         .max_concurrent_streams(limits.concurrent_streams)
         .max_pending_accept_reset_streams(limits.pending_resets)
         .max_header_list_size(limits.header_bytes)
-        .initial_stream_window_size(256 * 1024)
-        .initial_connection_window_size(1024 * 1024)
-        .max_send_buf_size(256 * 1024)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
         .keep_alive_interval(limits.keep_alive)
-        .keep_alive_timeout(Duration::from_secs(15));
-    let server =
-        Arc::new(Server { tls: tls.map(TlsAcceptor::from), limits, tasks: tasks.clone(), handler, builder });
+        .keep_alive_timeout(PING_TIMEOUT);
+    let mut http2 = http2::Builder::new(Spawner(tasks.clone()));
+    http2
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.concurrent_streams)
+        .max_pending_accept_reset_streams(limits.pending_resets)
+        .max_header_list_size(limits.header_bytes)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(limits.keep_alive)
+        .keep_alive_timeout(PING_TIMEOUT);
+    let tls = tls.map(TlsAcceptor::from);
+    let server = Arc::new(Server { tls, limits, tasks: tasks.clone(), handler, builder, http2 });
     tasks.spawn_until_stopped("http listener", accept(listener, server));
     Ok(address)
 }
@@ -184,15 +212,27 @@ async fn accept(listener: TcpListener, server: Arc<Server>) {
     }
 }
 
+/// Whether the client speaks HTTP/2 without asking, as gRPC's do. Nothing is taken from the stream.
+async fn has_preface(stream: &TcpStream, patience: Duration) -> bool {
+    let mut start = [0; 3];
+    // An error is found again, and told, by who reads.
+    matches!(tokio::time::timeout(patience, stream.peek(&mut start)).await, Ok(Ok(3)) if start == *b"PRI")
+}
+
 impl Server {
     async fn connection(&self, stream: TcpStream, peer: SocketAddr) {
         let Ok(local) = stream.local_addr() else { return };
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%peer, %error, "failed to set TCP_NODELAY");
         }
-        let mut info = ConnInfo { peer, local, tls: false, client_certificates: Vec::new() };
+        let (client_certificates, fingerprint) = (Vec::new(), OnceLock::new());
+        let mut info = ConnInfo { peer, local, tls: false, client_certificates, fingerprint };
         let Some(acceptor) = &self.tls else {
-            return self.http(stream, info).await;
+            let knows = tokio::select! {
+                () = self.tasks.stopping().cancelled() => return,
+                knows = has_preface(&stream, self.limits.header_timeout) => knows,
+            };
+            return if knows { self.http2(stream, info).await } else { self.http(stream, info).await };
         };
         let handshake = tokio::time::timeout(self.limits.handshake_timeout, acceptor.accept(stream));
         let stream = tokio::select! {
@@ -207,36 +247,82 @@ impl Server {
         if let Some(chain) = stream.get_ref().1.peer_certificates() {
             info.client_certificates = chain.iter().map(|c| c.clone().into_owned()).collect();
         }
-        self.http(stream, info).await;
+        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+            self.http2(stream, info).await;
+        } else {
+            self.http(stream, info).await;
+        }
     }
 
+    /// Answers requests of a connection.
+    fn service(
+        &self,
+        info: ConnInfo,
+    ) -> impl hyper::service::Service<
+        Request,
+        Response = Response,
+        Error = Infallible,
+        Future: Future<Output = Result<Response, Infallible>> + Send + 'static,
+    > + use<> {
+        let (info, handler) = (Arc::new(info), self.handler.clone());
+        hyper::service::service_fn(move |mut request: Request| {
+            request.extensions_mut().insert(info.clone());
+            let answer = handler.handle(request);
+            async move { Ok(answer.await) }
+        })
+    }
+
+    /// HTTP/1.1, or HTTP/2 with prior knowledge.
     async fn http<S>(&self, stream: S, info: ConnInfo)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let peer = info.peer;
-        let info = Arc::new(info);
-        let handler = self.handler.clone();
-        let service = hyper::service::service_fn(move |mut request: Request| {
-            request.extensions_mut().insert(info.clone());
-            let answer = handler.handle(request);
-            async move { Ok::<_, std::convert::Infallible>(answer.await) }
-        });
+        let service = self.service(info);
         let connection = self.builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
         let result = tokio::select! {
             result = connection.as_mut() => result,
             () = self.tasks.stopping().cancelled() => {
                 connection.as_mut().graceful_shutdown();
-                match tokio::time::timeout(self.limits.drain, connection).await {
-                    Ok(result) => result,
-                    Err(_) => return tracing::debug!(%peer, "a request was cut off by shutdown"),
-                }
+                self.drained(peer, connection).await
             }
         };
         if let Err(error) = result {
             tracing::debug!(%peer, error, "connection ended with an error");
         }
+    }
+
+    async fn http2<S>(&self, stream: S, info: ConnInfo)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let peer = info.peer;
+        let service = self.service(info);
+        let mut connection =
+            coalesced(TokioIo::new(stream), |stream| self.http2.serve_connection(stream, service));
+        let result = tokio::select! {
+            result = &mut connection => result,
+            () = self.tasks.stopping().cancelled() => {
+                Pin::new(connection.connection()).graceful_shutdown();
+                self.drained(peer, connection).await
+            }
+        };
+        if let Err(error) = result {
+            tracing::debug!(%peer, error, "connection ended with an error");
+        }
+    }
+
+    /// Waits for open requests of a connection that accepts no more.
+    async fn drained(
+        &self,
+        peer: SocketAddr,
+        connection: impl Future<Output = Result<(), BoxError>>,
+    ) -> Result<(), BoxError> {
+        tokio::time::timeout(self.limits.drain, connection).await.unwrap_or_else(|_| {
+            tracing::debug!(%peer, "a request was cut off by shutdown");
+            Ok(())
+        })
     }
 }
 
