@@ -70,7 +70,7 @@ pub trait Kind: Object + Clone + Default + PartialEq {
 }
 
 /// The end of the JSON value that starts at `from`; the text is known to be JSON.
-fn value_end(json: &[u8], from: usize) -> usize {
+pub(crate) fn value_end(json: &[u8], from: usize) -> usize {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for (at, byte) in json.iter().enumerate().skip(from) {
         match (in_string, byte) {

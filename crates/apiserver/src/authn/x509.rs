@@ -52,7 +52,8 @@ impl Authority {
     /// Whom the connection's certificate names, if it chains to this authority and is valid now.
     pub(crate) fn identify(&self, connection: &ConnInfo) -> Option<Arc<UserInfo>> {
         let (leaf, rest) = connection.client_certificates.split_first()?;
-        let fingerprint: Fingerprint = Sha256::digest(leaf.as_ref()).into();
+        // Hashed once for all requests of the connection.
+        let fingerprint = *connection.fingerprint.get_or_init(|| Sha256::digest(leaf.as_ref()).into());
         let known = self.known.lock().get(&fingerprint).cloned();
         let now = self.clock.now();
         let known = match known {

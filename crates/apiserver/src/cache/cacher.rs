@@ -19,8 +19,9 @@ const WINDOW: Duration = Duration::from_secs(75);
 const MIN_EVENTS: usize = 128;
 /// Events that are kept at most.
 const MAX_EVENTS: usize = 100_000;
-/// Bytes of objects that events may hold on to.
-const MAX_BYTES: usize = 48 << 20;
+/// Bytes of objects that events may hold on to. What is encoded and decoded of them, and the states before, come on
+/// top, several times as much.
+const MAX_BYTES: usize = 16 << 20;
 /// Snapshots kept for the next pages of lists.
 const MAX_SNAPSHOTS: usize = 16;
 /// How long a list may take to come back for its next page.
@@ -121,6 +122,9 @@ impl Cacher {
 
     /// Waits until the cache was listed.
     pub(super) async fn wait_ready(&self) -> Result<(), Status> {
+        if *self.ready.borrow() {
+            return Ok(());
+        }
         let mut ready = self.ready.subscribe();
         match tokio::time::timeout(Duration::from_secs(30), ready.wait_for(|ready| *ready)).await {
             Ok(Ok(_)) => Ok(()),
@@ -287,8 +291,8 @@ impl State {
 }
 
 impl Subscription {
-    /// At most `max` events that are due now; empty when the watcher has seen everything.
-    pub(super) fn take(&mut self, max: usize) -> Result<Vec<Arc<CacheEvent>>, Ended> {
+    /// Appends at most `max` events that are due now; none when the watcher has seen everything.
+    pub(super) fn take(&mut self, max: usize, into: &mut Vec<Arc<CacheEvent>>) -> Result<(), Ended> {
         self.tail.borrow_and_update();
         let state = self.cacher.state.lock();
         if state.epoch != self.epoch || matches!(state.phase, Phase::Loading(_)) {
@@ -299,10 +303,11 @@ impl Subscription {
             return Err(Ended::Behind);
         }
         let skip = usize::try_from(self.next - first).unwrap_or(usize::MAX);
-        let events: Vec<_> = state.ring.iter().skip(skip).take(max).cloned().collect();
+        let end = state.ring.len().min(skip.saturating_add(max));
+        into.extend(state.ring.range(skip.min(end)..end).cloned());
         drop(state);
-        self.next += events.len() as u64;
-        Ok(events)
+        self.next += (end - skip.min(end)) as u64;
+        Ok(())
     }
 
     /// Waits for more events.
@@ -357,10 +362,14 @@ mod tests {
         for revision in 2..(3 + MIN_EVENTS as i64) {
             cacher.apply(revision, &[&put("a", revision)], start);
         }
-        assert_eq!(slow.take(1).unwrap().len(), 1);
+        let mut taken = Vec::new();
+        slow.take(1, &mut taken).unwrap();
+        assert_eq!(taken.len(), 1);
         cacher.apply(1000, &[&put("a", 1000)], later);
-        assert_eq!(slow.take(1).err(), Some(Ended::Behind));
+        assert_eq!(slow.take(1, &mut taken).err(), Some(Ended::Behind));
         assert!(cacher.subscribe(1).is_err(), "what is no longer in the ring cannot be resumed from");
-        assert_eq!(cacher.subscribe(999).ok().unwrap().take(10).unwrap().len(), 1);
+        taken.clear();
+        cacher.subscribe(999).ok().unwrap().take(10, &mut taken).unwrap();
+        assert_eq!(taken.len(), 1);
     }
 }

@@ -19,11 +19,33 @@ use tokio::sync::watch;
 /// How long a read waits for the cache to reach a revision (upstream: 3 s).
 const FRESH: Duration = Duration::from_secs(3);
 
+/// The caches, by what readers know and by what events know.
+#[derive(Default)]
+struct Caches {
+    by_storage: HashMap<GroupResource, Arc<Cacher>>,
+    by_prefix: HashMap<Bytes, Arc<Cacher>>,
+}
+
+impl Caches {
+    fn insert(&mut self, storage: &GroupResource) -> Arc<Cacher> {
+        let prefix = Bytes::from(storage::prefix(storage));
+        let cache = Arc::new(Cacher::new(storage.clone(), prefix.len()));
+        self.by_storage.insert(storage.clone(), cache.clone());
+        self.by_prefix.insert(prefix, cache.clone());
+        cache
+    }
+
+    fn remove(&mut self, storage: &GroupResource) -> Option<Arc<Cacher>> {
+        self.by_prefix.remove(storage::prefix(storage).as_bytes());
+        self.by_storage.remove(storage)
+    }
+}
+
 /// The one watch of the store that fills every cache.
 pub struct Feed {
     store: Arc<dyn Store>,
     clock: SharedClock,
-    caches: RwLock<HashMap<Bytes, Arc<Cacher>>>,
+    caches: RwLock<Caches>,
     applied: watch::Sender<i64>,
 }
 
@@ -62,7 +84,7 @@ impl Feed {
                 Err(StoreError::Closed) => return,
                 Err(_) => continue,
             }
-            let caches: Vec<_> = self.caches.read().values().cloned().collect();
+            let caches: Vec<_> = self.caches.read().by_storage.values().cloned().collect();
             for cache in &caches {
                 cache.reset();
             }
@@ -120,31 +142,26 @@ impl Feed {
     fn cache_of(&self, key: &Bytes) -> Option<Arc<Cacher>> {
         let caches = self.caches.read();
         let mut slashes = key.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at).skip(2);
-        slashes.by_ref().take(2).find_map(|at| caches.get(&key[..=at]).cloned())
+        slashes.by_ref().take(2).find_map(|at| caches.by_prefix.get(&key[..=at]).cloned())
     }
 
     /// The cache of a key space, started if need be and ready.
     pub async fn cache(&self, storage: &GroupResource) -> Result<Arc<Cacher>, Status> {
-        let prefix = Bytes::from(storage::prefix(storage));
-        let known = self.caches.read().get(&prefix).cloned();
+        let known = self.caches.read().by_storage.get(storage).cloned();
         if let Some(cache) = known {
             cache.wait_ready().await?;
             return Ok(cache);
         }
         let (cache, mine) = {
             let mut caches = self.caches.write();
-            match caches.get(&prefix) {
+            match caches.by_storage.get(storage) {
                 Some(cache) => (cache.clone(), false),
-                None => {
-                    let cache = Arc::new(Cacher::new(storage.clone(), prefix.len()));
-                    caches.insert(prefix.clone(), cache.clone());
-                    (cache, true)
-                }
+                None => (caches.insert(storage), true),
             }
         };
         if mine {
             // If the caller goes away or the store fails, the next one starts over.
-            let undo = Undo { feed: self, prefix: &prefix, armed: true };
+            let undo = Undo { feed: self, storage, armed: true };
             self.fill(&cache).await.map_err(|error| storage::status(&error))?;
             undo.disarm();
         }
@@ -162,7 +179,7 @@ impl Feed {
 
     /// Forgets a key space that is no longer served.
     pub fn forget(&self, storage: &GroupResource) {
-        let removed = self.caches.write().remove(storage::prefix(storage).as_bytes());
+        let removed = self.caches.write().remove(storage);
         if let Some(cache) = removed {
             cache.reset();
         }
@@ -196,7 +213,7 @@ impl Feed {
 
 struct Undo<'a> {
     feed: &'a Feed,
-    prefix: &'a Bytes,
+    storage: &'a GroupResource,
     armed: bool,
 }
 
@@ -209,7 +226,7 @@ impl Undo<'_> {
 impl Drop for Undo<'_> {
     fn drop(&mut self) {
         if self.armed {
-            self.feed.caches.write().remove(self.prefix);
+            self.feed.caches.write().remove(self.storage);
         }
     }
 }

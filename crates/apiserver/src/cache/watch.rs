@@ -11,12 +11,13 @@ use api::StoredObject;
 use api::transport::ListOptions;
 use component::SharedClock;
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use machinery::{FieldErrors, FieldPath, GroupKind, Status};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often a quiet watch gets a bookmark.
+/// How often a watch gets a bookmark, once it has seen all events.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// Events taken from the ring at once.
 const BATCH: usize = 128;
@@ -37,8 +38,8 @@ pub enum Delivery {
     },
 }
 
-/// Deliveries in order; ends after an error.
-pub type Deliveries = BoxStream<'static, Result<Delivery, Status>>;
+/// Deliveries in order, as many at a time as are due, never none.
+pub type Deliveries = BoxStream<'static, Vec<Delivery>>;
 
 enum Start {
     /// Synthetic events for what exists, then changes. `bookmark` marks their end.
@@ -147,16 +148,23 @@ pub async fn watch(
     };
     let timeout = options.timeout_seconds.map(Duration::from_secs).unwrap_or_else(default_timeout);
     let tail = Tail {
+        due: feed.clock().sleep(BOOKMARK_EVERY),
         clock: feed.clock().clone(),
         feed,
         subscription,
+        events: Vec::new(),
         selection,
         bookmarks: options.allow_bookmarks,
         skip_until,
         bookmarked: 0,
     };
     let clock = tail.clock.clone();
-    let stream = futures::stream::iter(head.into_iter().map(Ok)).chain(tail.stream());
+    let mut head = head.into_iter();
+    let portions = std::iter::from_fn(move || {
+        let portion: Vec<_> = head.by_ref().take(BATCH).collect();
+        (!portion.is_empty()).then_some(portion)
+    });
+    let stream = futures::stream::iter(portions).chain(tail.stream());
     Ok(stream.take_until(clock.sleep(timeout)).boxed())
 }
 
@@ -169,36 +177,35 @@ struct Tail {
     feed: Arc<Feed>,
     clock: SharedClock,
     subscription: Subscription,
+    /// Taken from the ring, empty between batches; kept for its memory.
+    events: Vec<Arc<CacheEvent>>,
     selection: Selection,
     bookmarks: bool,
     skip_until: i64,
     bookmarked: i64,
+    /// When the next bookmark is due. One timer for all of them: setting it anew costs as much as an event.
+    due: BoxFuture<'static, ()>,
 }
 
 impl Tail {
-    fn stream(self) -> impl futures::Stream<Item = Result<Delivery, Status>> + Send {
-        futures::stream::unfold(self, |mut tail| async move {
-            let batch = tail.batch().await?;
-            Some((futures::stream::iter(batch.into_iter().map(Ok)), tail))
-        })
-        .flatten()
+    fn stream(self) -> impl futures::Stream<Item = Vec<Delivery>> + Send {
+        futures::stream::unfold(self, |mut tail| async move { Some((tail.batch().await?, tail)) })
     }
 
     /// The next deliveries, at least one; `None` when the watch is over.
     async fn batch(&mut self) -> Option<Vec<Delivery>> {
-        let mut due = self.clock.sleep(BOOKMARK_EVERY);
         loop {
             // Read before the ring: what the caches had reached by then, the ring shows.
             let applied = self.feed.applied();
-            let events = match self.subscription.take(BATCH) {
-                Ok(events) => events,
+            match self.subscription.take(BATCH, &mut self.events) {
+                Ok(()) => {}
                 Err(Ended::Behind | Ended::Closed) => return None,
-            };
-            if events.is_empty() {
+            }
+            if self.events.is_empty() {
                 tokio::select! {
                     more = self.subscription.more() => if more.is_err() { return None },
-                    () = &mut due => {
-                        due = self.clock.sleep(BOOKMARK_EVERY);
+                    () = &mut self.due => {
+                        self.due = self.clock.sleep(BOOKMARK_EVERY);
                         if self.bookmarks && applied > self.bookmarked.max(self.skip_until) {
                             self.bookmarked = applied;
                             return Some(vec![Delivery::Bookmark { revision: applied, initial_done: false }]);
@@ -207,11 +214,10 @@ impl Tail {
                 }
                 continue;
             }
-            let deliveries: Vec<_> = events
-                .into_iter()
-                .filter(|event| event.revision > self.skip_until)
-                .filter_map(|event| Some(Delivery::Change(seen(&self.selection, &event)?, event)))
-                .collect();
+            let (selection, skip_until) = (&self.selection, self.skip_until);
+            let later = self.events.drain(..).filter(|event| event.revision > skip_until);
+            let deliveries: Vec<_> =
+                later.filter_map(|event| Some(Delivery::Change(seen(selection, &event)?, event))).collect();
             if !deliveries.is_empty() {
                 return Some(deliveries);
             }

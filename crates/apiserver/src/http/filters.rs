@@ -79,7 +79,7 @@ impl Inner {
         let took = self.context.clock.instant().saturating_duration_since(started);
         self.metrics.observe(&info, response.status().as_u16(), took);
         let headers = response.headers_mut();
-        let fresh = || HeaderValue::try_from(uuid::Uuid::new_v4().to_string()).ok();
+        let fresh = || HeaderValue::try_from(crate::registry::fresh_uid()).ok();
         if let Some(id) = audit_id.filter(|id| id.len() <= 64).or_else(fresh) {
             headers.insert(AUDIT_ID, id);
         }

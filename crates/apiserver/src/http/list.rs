@@ -63,7 +63,7 @@ pub(super) fn response(answer: &Answer, def: &Arc<ResourceDef>, page: Page) -> R
         }
         Form::Partial(version) | Form::PartialList(version) => {
             let item = move |object: &StoredObject, out: &mut Vec<u8>| {
-                write_value(out, &table::partial(object.meta(), version));
+                table::write_partial(object, version, out);
             };
             (
                 head("PartialObjectMetadataList", &format!("meta.k8s.io/{version}"), "", "items"),
@@ -143,7 +143,9 @@ fn stream(answer: &Answer, head: Vec<u8>, items: Vec<Arc<StoredObject>>, item: I
 
 /// The list as a tree, for encodings that cannot be streamed.
 fn tree(answer: &Answer, def: &ResourceDef, gvk: &GroupVersionKind, page: &Page) -> Result<Value, Status> {
-    let partial = |version| page.items.iter().map(|object| table::partial(object.meta(), version)).collect();
+    let partial = |version| -> Result<Vec<Value>, Status> {
+        page.items.iter().map(|object| table::partial(object, version)).collect()
+    };
     let (kind, api_version, key, items): (_, _, _, Vec<Value>) = match answer.form {
         Form::Object => {
             let items = page.items.iter().map(|object| serde_json::from_slice(&object.to_json()));
@@ -155,7 +157,7 @@ fn tree(answer: &Answer, def: &ResourceDef, gvk: &GroupVersionKind, page: &Page)
             ("Table", format!("meta.k8s.io/{version}"), "rows", rows.collect::<Result<_, _>>()?)
         }
         Form::Partial(version) | Form::PartialList(version) => {
-            ("PartialObjectMetadataList", format!("meta.k8s.io/{version}"), "items", partial(version))
+            ("PartialObjectMetadataList", format!("meta.k8s.io/{version}"), "items", partial(version)?)
         }
     };
     let mut list = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata(page)});

@@ -4,7 +4,6 @@
 
 use super::negotiate::Form;
 use api::{ResourceDef, StoredObject};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use machinery::Status;
 use serde_json::{Value, json};
@@ -32,8 +31,20 @@ impl Include {
 }
 
 /// An object's metadata as PartialObjectMetadata.
-pub(super) fn partial(meta: &ObjectMeta, version: &str) -> Value {
-    json!({"kind": "PartialObjectMetadata", "apiVersion": format!("meta.k8s.io/{version}"), "metadata": meta})
+pub(super) fn partial(object: &StoredObject, version: &str) -> Result<Value, Status> {
+    let metadata: Value = serde_json::from_slice(&object.metadata_json()).map_err(Status::internal)?;
+    Ok(
+        json!({"kind": "PartialObjectMetadata", "apiVersion": format!("meta.k8s.io/{version}"), "metadata": metadata}),
+    )
+}
+
+/// The same as JSON: the stored bytes, not parsed.
+pub(super) fn write_partial(object: &StoredObject, version: &str, out: &mut Vec<u8>) {
+    let head =
+        format!(r#"{{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/{version}","metadata":"#);
+    out.extend_from_slice(head.as_bytes());
+    out.extend_from_slice(&object.metadata_json());
+    out.push(b'}');
 }
 
 /// The column definitions.
@@ -62,7 +73,7 @@ pub(super) fn row(
     let mut row = json!({"cells": def.strategy.cells(decoded.as_ref(), now)});
     match include {
         Include::None => {}
-        Include::Metadata => row["object"] = partial(object.meta(), version),
+        Include::Metadata => row["object"] = partial(object, version)?,
         Include::Object => {
             row["object"] = serde_json::from_slice(&object.to_json()).map_err(Status::internal)?;
         }
@@ -90,7 +101,7 @@ pub(super) fn transform(
                 "rows": [row(def, object, include, version, now)?],
             }))
         }
-        Form::Partial(version) | Form::PartialList(version) => Ok(partial(object.meta(), version)),
+        Form::Partial(version) | Form::PartialList(version) => partial(object, version),
         Form::Object => serde_json::from_slice(&object.to_json()).map_err(Status::internal),
     }
 }

@@ -16,9 +16,6 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-/// Events gathered into one piece when many are due.
-const GATHER: usize = 64;
-
 struct Encoder {
     registry: Arc<Registry>,
     def: Arc<ResourceDef>,
@@ -42,23 +39,9 @@ pub(super) fn response(
     };
     let encoding = Encoding { gvk: def.gvk.clone(), format };
     let mut encoder = Encoder { registry, def, answer, encoding, columns_sent: false };
-    let stream = deliveries.take_until(stop.cancelled_owned()).ready_chunks(GATHER).map(move |batch| {
-        let mut out: Vec<Bytes> = Vec::with_capacity(batch.len());
-        for delivery in batch {
-            match delivery.and_then(|delivery| encoder.delivery(delivery)) {
-                Ok(bytes) => out.push(bytes),
-                Err(status) => {
-                    out.push(frame("ERROR", &status_json(&status)));
-                    break;
-                }
-            }
-        }
-        let bytes = match out.len() {
-            1 => out.swap_remove(0),
-            _ => out.concat().into(),
-        };
-        Ok::<_, BoxError>(Frame::data(bytes))
-    });
+    let stream = deliveries
+        .take_until(stop.cancelled_owned())
+        .map(move |batch| Ok::<_, BoxError>(Frame::data(encoder.batch(batch))));
     let mut response = bytes_response(200, "application/json", Bytes::new());
     *response.body_mut() = StreamBody::new(stream).boxed_unsync();
     response
@@ -68,17 +51,43 @@ fn frame(kind: &str, object: &Value) -> Bytes {
     format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n").into()
 }
 
-fn object_frame(change: Change, object: &StoredObject) -> Bytes {
-    let mut out = Vec::with_capacity(object.raw().len() + 64);
+/// An event around the object that `write` appends.
+fn written_frame(change: Change, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+    let mut out = Vec::new();
     out.extend_from_slice(b"{\"type\":\"");
     out.extend_from_slice(change.as_str().as_bytes());
     out.extend_from_slice(b"\",\"object\":");
-    object.write_json(&mut out);
+    write(&mut out);
     out.extend_from_slice(b"}\n");
+    // It is kept as long as its event is.
+    out.shrink_to_fit();
     out.into()
 }
 
 impl Encoder {
+    /// One piece for all that is due. A single event is the very bytes that other watchers get.
+    fn batch(&mut self, batch: Vec<Delivery>) -> Bytes {
+        let (mut first, mut rest) = (Bytes::new(), Vec::new());
+        for delivery in batch {
+            let (bytes, is_over) = match self.delivery(delivery) {
+                Ok(bytes) => (bytes, false),
+                Err(status) => (frame("ERROR", &status_json(&status)), true),
+            };
+            if first.is_empty() {
+                first = bytes;
+            } else {
+                if rest.is_empty() {
+                    rest.extend_from_slice(&first);
+                }
+                rest.extend_from_slice(&bytes);
+            }
+            if is_over {
+                break;
+            }
+        }
+        if rest.is_empty() { first } else { rest.into() }
+    }
+
     fn delivery(&mut self, delivery: Delivery) -> Result<Bytes, Status> {
         match delivery {
             Delivery::Initial(object) => {
@@ -114,9 +123,9 @@ impl Encoder {
     /// An event that is the same for every watcher of this encoding.
     fn shared(&self, change: Change, object: &StoredObject) -> Result<Bytes, Status> {
         match self.answer.form {
-            Form::Object => Ok(object_frame(change, object)),
+            Form::Object => Ok(written_frame(change, |out| object.write_json(out))),
             Form::Partial(version) | Form::PartialList(version) | Form::Table(version) => {
-                Ok(frame(change.as_str(), &table::partial(object.meta(), version)))
+                Ok(written_frame(change, |out| table::write_partial(object, version, out)))
             }
         }
     }

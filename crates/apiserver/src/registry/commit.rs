@@ -25,10 +25,15 @@ impl Registry {
     /// The bytes to store: the stored version, without a resource version.
     pub(super) fn stored_bytes(&self, def: &ResourceDef, object: &mut dyn Object) -> Result<Bytes, Status> {
         object.meta_mut().resource_version = None;
-        let Some(conversion) = &def.conversion else { return Ok(object.to_json().into()) };
+        let exact = |mut json: Vec<u8>| {
+            // These bytes stay as long as the object does.
+            json.shrink_to_fit();
+            Bytes::from(json)
+        };
+        let Some(conversion) = &def.conversion else { return Ok(exact(object.to_json())) };
         let mut stored = (conversion.to_stored)(object).map_err(Status::internal)?;
         stored.meta_mut().resource_version = None;
-        Ok(stored.to_json().into())
+        Ok(exact(stored.to_json()))
     }
 
     /// Writes `value` if the key's last change is `expected` (0: if there is none).

@@ -20,6 +20,7 @@ mod scale;
 mod update;
 
 pub use caller::Caller;
+pub(crate) use create::fresh_uid;
 pub(crate) use policy::returns_deleted;
 pub use scale::ScaleBody;
 pub use update::{At, Current, Written};
@@ -203,7 +204,7 @@ impl Registry {
         StoredObject::from_object(converted).map(Arc::new).map_err(Status::internal)
     }
 
-    /// The decoded object in its stored version.
+    /// The decoded object in its stored version, with managed fields.
     pub(crate) fn stored_object(
         &self,
         def: &ResourceDef,
@@ -216,10 +217,10 @@ impl Registry {
                 None => def.strategy.clone(),
             },
         };
-        stored.object(strategy.as_ref()).map_err(Status::internal)
+        stored.decode(strategy.as_ref()).map(Arc::from).map_err(Status::internal)
     }
 
-    /// The decoded object in the version of `def`.
+    /// The decoded object in the version of `def`, with managed fields.
     pub(crate) fn served_object(
         &self,
         def: &ResourceDef,

@@ -85,7 +85,11 @@ impl Registry {
     ) -> Result<WatchStream, Status> {
         let deliveries = self.watch(def, namespace, options).await?;
         let (registry, def) = (self.clone(), def.clone());
-        Ok(deliveries.map(move |delivery| registry.event(&def, delivery?)).boxed())
+        let events = deliveries.map(move |batch| {
+            let events: Vec<_> = batch.into_iter().map(|delivery| registry.event(&def, delivery)).collect();
+            futures::stream::iter(events)
+        });
+        Ok(events.flatten().boxed())
     }
 
     fn event(&self, def: &ResourceDef, delivery: Delivery) -> Result<WatchEvent, Status> {

@@ -114,7 +114,8 @@ pub fn update<S: Schema>(schema: &S, ty: S::Type, live: Option<&Value>, new: &mu
         return;
     }
     let mut managed = before;
-    let changes = typed.compare(Some(ty), &unmanaged(live.unwrap_or(&nothing)), &unmanaged(new));
+    // The managers themselves are one value, which is stripped below: no need for copies without them.
+    let changes = typed.compare(Some(ty), live.unwrap_or(&nothing), new);
     let changes = changes.exclude(write.reset);
     let manager = write.manager(false);
     let taken = changes.modified.union(&changes.added);

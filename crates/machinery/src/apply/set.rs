@@ -168,24 +168,26 @@ impl FieldSet {
 
     /// From FieldsV1; `None` when it is not well-formed.
     pub fn from_fields(fields: &Value) -> Option<Self> {
-        Self::read(fields, DEPTH_MAX)
+        Self::read(fields.as_object()?, DEPTH_MAX)
     }
 
-    fn read(fields: &Value, depth: usize) -> Option<Self> {
+    fn read(fields: &Map<String, Value>, depth: usize) -> Option<Self> {
         let depth = depth.checked_sub(1)?;
         let mut set = Self::new();
-        for (key, below) in fields.as_object()? {
+        for (key, below) in fields {
             if key == "." {
                 continue;
             }
             let element = PathElement::decode(key)?;
             let below = below.as_object()?;
-            if below.is_empty() || below.contains_key(".") {
+            if below.is_empty() {
+                set.members.insert(element);
+                continue;
+            }
+            if below.contains_key(".") {
                 set.members.insert(element.clone());
             }
-            if !below.is_empty() {
-                set.insert_child(element, Self::read(&Value::Object(below.clone()), depth)?);
-            }
+            set.insert_child(element, Self::read(below, depth)?);
         }
         Some(set)
     }

@@ -45,7 +45,7 @@ impl Default for Options {
         Self {
             history: Duration::from_secs(300),
             history_revisions: 2_000_000,
-            history_bytes: 256 << 20,
+            history_bytes: 64 << 20,
             quota: 2 << 30,
             segment_bytes: 64 << 20,
             checkpoint_bytes: 64 << 20,
