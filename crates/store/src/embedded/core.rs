@@ -103,14 +103,17 @@ impl Core {
                 let result = self.writable().and_then(|()| self.revoke(id));
                 self.unit(result, reply);
             }
-            Request::KeepAlive(id, reply) => drop(reply.send(self.keep_alive(id))),
+            Request::KeepAlive(id, reply) => match self.keep_alive(id) {
+                Ok(ttl) => self.answers.push(Answer::Number(reply, ttl)),
+                Err(error) => self.refuse(reply, error),
+            },
             Request::Leases(reply) => {
                 let ids = self.state.leases.keys().copied().collect();
                 self.answers.push(any(reply, ids));
             }
             Request::Lease(id, reply) => match self.lease(id) {
                 Ok(lease) => self.answers.push(any(reply, lease)),
-                Err(error) => drop(reply.send(Err(error))),
+                Err(error) => self.refuse(reply, error),
             },
             Request::Alarm(alarm, is_set, reply) => match self.still_open() {
                 Ok(()) => {
@@ -118,7 +121,7 @@ impl Core {
                     self.alarm(alarm, is_set);
                     self.answers.push(any(reply, was_set));
                 }
-                Err(error) => drop(reply.send(Err(error))),
+                Err(error) => self.refuse(reply, error),
             },
             Request::Settle(reply) => self.upkeep.settling.push(reply),
             Request::Defragment(reply) => self.upkeep.defragments.push(reply),
@@ -129,18 +132,15 @@ impl Core {
         }
     }
 
-    /// Answers with `error`: at once, unless it comes with an alarm, which must be there first.
+    /// Answers with `error`, with the batch: what it says may rest on a write that is not durable yet.
     fn refuse<T: Send + 'static>(&mut self, reply: Reply<T>, error: StoreError) {
-        match error {
-            StoreError::NoSpace { .. } => self.answers.push(refused(reply, error)),
-            error => drop(reply.send(Err(error))),
-        }
+        self.answers.push(refused(reply, error));
     }
 
     fn unit(&mut self, result: Result<(), StoreError>, reply: Reply<()>) {
         match result {
             Ok(()) => self.answers.push(Answer::Unit(reply)),
-            Err(error) => drop(reply.send(Err(error))),
+            Err(error) => self.refuse(reply, error),
         }
     }
 

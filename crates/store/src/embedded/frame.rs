@@ -4,6 +4,9 @@
 //! (4), CRC-32C of the 20 bytes before (4), payload, whose last byte is fixed and not passed on. The sequence number rises by one from frame to frame, over
 //! all segments, so that a frame which went missing is noticed. What a payload means is not known here.
 //!
+//! The last byte of the magic says what the payload's bytes were combined with (exclusive or), so that a payload
+//! with long stretches of zeros does not look like sectors that were never written.
+//!
 //! A frame that does not check is *torn* when a crash explains it: it is the last one of the file, and the file
 //! ends within it or one of its sectors was never written (it reads as zeros). Everything else is damage.
 
@@ -19,7 +22,13 @@ pub(crate) const MAX_PAYLOAD: usize = u32::MAX as usize;
 /// Last byte of each frame: not zero, so that a last sector that was written never looks unwritten.
 const TRAILER: u8 = 0xe5;
 
-pub(crate) const MAGIC: [u8; 4] = *b"WLf1";
+pub(crate) const MAGIC: [u8; 3] = *b"WLf";
+
+/// Last byte of the magic of a payload that is written as it is.
+const PLAIN: u8 = b'1';
+
+/// A stretch of one byte that matters is at least twice as long.
+const STRETCH: usize = 128;
 
 /// What a disk writes as a whole.
 const SECTOR: u64 = 512;
@@ -37,9 +46,14 @@ pub(crate) fn encode(out: &mut Vec<u8>, sequence: u64, fill: impl FnOnce(&mut Ve
 
 /// Completes the frame whose header starts at `start` (its bytes are still unset) and whose payload is the rest.
 pub(crate) fn seal(out: &mut Vec<u8>, start: usize, sequence: u64) {
+    let mask = mask(&out[start + HEADER..]);
+    if mask != 0 {
+        out[start + HEADER..].iter_mut().for_each(|byte| *byte ^= mask);
+    }
     out.push(TRAILER);
     let (header, payload) = out[start..].split_at_mut(HEADER);
-    header[..4].copy_from_slice(&MAGIC);
+    header[..3].copy_from_slice(&MAGIC);
+    header[3] = PLAIN ^ mask;
     header[4..8].copy_from_slice(&(payload.len() as u32).to_le_bytes());
     header[8..16].copy_from_slice(&sequence.to_le_bytes());
     header[16..20].copy_from_slice(&crc32c::crc32c(payload).to_le_bytes());
@@ -47,8 +61,20 @@ pub(crate) fn seal(out: &mut Vec<u8>, start: usize, sequence: u64) {
     header[20..24].copy_from_slice(&check.to_le_bytes());
 }
 
+/// A byte of which `payload` has no sector; 0 if it has one of every byte.
+fn mask(payload: &[u8]) -> u8 {
+    let mut taken = [false; 256];
+    for stretch in payload.chunks_exact(STRETCH) {
+        if stretch.iter().all(|byte| *byte == stretch[0]) {
+            taken[usize::from(stretch[0])] = true;
+        }
+    }
+    (0..=u8::MAX).find(|byte| !taken[usize::from(*byte)]).unwrap_or(0)
+}
+
 #[derive(Clone, Copy)]
 struct Header {
+    mask: u8,
     len: usize,
     sequence: u64,
     crc: u32,
@@ -59,11 +85,12 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 }
 
 fn parse_header(bytes: &[u8]) -> Option<Header> {
-    if bytes.get(..4)? != MAGIC || u32_at(bytes, 20)? != crc32c::crc32c(bytes.get(..20)?) {
+    if bytes.get(..3)? != MAGIC || u32_at(bytes, 20)? != crc32c::crc32c(bytes.get(..20)?) {
         return None;
     }
     let sequence = u64::from_le_bytes(bytes.get(8..16)?.try_into().ok()?);
-    let header = Header { len: u32_at(bytes, 4)? as usize, sequence, crc: u32_at(bytes, 16)? };
+    let mask = *bytes.get(3)? ^ PLAIN;
+    let header = Header { mask, len: u32_at(bytes, 4)? as usize, sequence, crc: u32_at(bytes, 16)? };
     (header.len > 0).then_some(header)
 }
 
@@ -163,6 +190,9 @@ impl<'a> Reader<'a> {
         }
         let from = (self.offset - self.start) as usize + HEADER;
         self.payload = from..from + header.len - 1;
+        if header.mask != 0 {
+            self.buffer[self.payload.clone()].iter_mut().for_each(|byte| *byte ^= header.mask);
+        }
         let offset = self.offset;
         self.offset += (HEADER + header.len) as u64;
         Ok(Next::Frame { sequence: header.sequence, offset })
@@ -242,6 +272,31 @@ mod tests {
     fn round_trip() -> io::Result<()> {
         assert!(matches!(read(&frames(&[0, 10, 3 << 20, 5]))?, (4, Next::End)));
         assert!(matches!(read(&[])?, (0, Next::End)));
+        Ok(())
+    }
+
+    #[test]
+    fn a_damaged_last_frame_full_of_zeros_is_not_torn() -> io::Result<()> {
+        for byte in [0, 1, 0xe5, 0xff] {
+            let mut bytes = frames(&[10]);
+            encode(&mut bytes, 1, |out| {
+                out.extend(std::iter::repeat_n(0, 3000));
+                out.extend(std::iter::repeat_n(byte, 3000));
+            });
+            let disk = MemDisk::new(0);
+            let mut file = disk.create("f")?;
+            file.write_at(0, &bytes)?;
+            let mut reader = Reader::new(file.as_ref())?;
+            assert!(matches!(reader.next()?, Next::Frame { .. }));
+            assert!(matches!(reader.next()?, Next::Frame { .. }));
+            assert!(reader.payload()[..3000].iter().all(|found| *found == 0), "{byte}");
+            assert!(reader.payload()[3000..].iter().all(|found| *found == byte), "{byte}");
+            for at in [40, 2000, 5000] {
+                let mut bad = bytes.clone();
+                bad[at] ^= 1;
+                assert!(matches!(read(&bad)?, (_, Next::Damaged(_))), "{byte} at {at}");
+            }
+        }
         Ok(())
     }
 

@@ -29,6 +29,8 @@ mod checkpoint;
 mod core;
 pub mod disk;
 mod frame;
+#[doc(hidden)]
+pub mod fuzz;
 mod history;
 mod hub;
 mod interval;
@@ -43,6 +45,7 @@ mod request;
 mod shared;
 mod snapshot;
 mod state;
+mod stepped;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -56,6 +59,7 @@ pub use offline::{Import, Report, check, check_snapshot, is_store, restore, rest
 pub use options::{Clock, Options};
 pub use shared::{SYNC_BUCKETS, Stats};
 pub use snapshot::{SnapshotStream, Summary};
+pub use stepped::{Checkpoint, Stepped};
 
 use self::core::Core;
 use self::disk::Disk;
@@ -267,6 +271,8 @@ impl Store for Embedded {
         let next = match from.filter(|from| *from > 0) {
             None => self.shared.view.load().revision + 1,
             Some(from) => {
+                // Nothing changed at revision 1: who asks for it asks for everything, unless that is gone.
+                let from = if self.shared.history.compacted() <= 1 { from.max(2) } else { from };
                 let oldest = self.shared.history.oldest_watchable();
                 if from < oldest {
                     return Err(StoreError::Compacted { oldest });

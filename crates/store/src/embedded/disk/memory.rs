@@ -1,8 +1,9 @@
 //! [`MemDisk`]: a directory in memory that fails and crashes on demand, from a seed, the same way each time.
 //!
 //! A crash keeps only what [`Disk`] promises: for each file what was synced plus a random subset of the sectors
-//! written since, and a random subset of the unsynced changes to the directory (a rename is one change). It does
-//! not model devices that lie about a sync.
+//! written since, and a random subset of the unsynced changes to the directory (a rename is one change). After a
+//! sync that failed, what was written stays readable until the crash, but no later sync makes it durable: the
+//! operating system has marked those pages clean (as Linux does). It does not model devices that lie about a sync.
 
 use super::{Disk, File};
 use parking_lot::Mutex;
@@ -22,7 +23,10 @@ pub enum Fault {
     None,
     /// This operation, and no other, fails with an I/O error; a write may be half done.
     Io(u64),
-    /// This operation and all writes and creations after it find no space.
+    /// The first sync of a file from this operation on fails, and no other: what it should have made durable
+    /// never will be, unless it is written again.
+    Sync(u64),
+    /// From this operation on, creations and writes that make a file longer find no space.
     NoSpace(u64),
     /// The power goes at this operation: it and all later ones fail.
     Power(u64),
@@ -39,6 +43,8 @@ struct State {
     random: Random,
     operations: u64,
     fault: Fault,
+    /// Operations that [`Fault::Io`] and [`Fault::Sync`] let fail.
+    hits: u64,
     locked: bool,
     files: BTreeMap<u64, Content>,
     names: BTreeMap<String, u64>,
@@ -101,6 +107,17 @@ impl MemDisk {
     /// Operations so far.
     pub fn operations(&self) -> u64 {
         self.state.lock().operations
+    }
+
+    /// Whether the power went by [`Fault::Power`].
+    pub fn is_off(&self) -> bool {
+        let state = self.state.lock();
+        matches!(state.fault, Fault::Power(at) if state.operations >= at)
+    }
+
+    /// Operations that failed by [`Fault::Io`] or [`Fault::Sync`] so far.
+    pub fn hits(&self) -> u64 {
+        self.state.lock().hits
     }
 
     /// Sum of the lengths of all files.
@@ -195,7 +212,10 @@ impl State {
         self.operations += 1;
         let now = self.operations;
         match self.fault {
-            Fault::Io(at) if now == at => Err(io::Error::other("input/output error (injected)")),
+            Fault::Io(at) if now == at => {
+                self.hits += 1;
+                Err(io::Error::other("input/output error (injected)"))
+            }
             Fault::NoSpace(at) if now >= at && needs_space => Err(io::ErrorKind::StorageFull.into()),
             Fault::Power(at) if now >= at => Err(io::Error::other("power is off (injected)")),
             _ => Ok(()),
@@ -312,7 +332,8 @@ impl File for MemFile {
 
     fn write_at(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.with(|state, id| {
-            let failure = state.operation(true);
+            let grows = offset as usize + data.len() > state.content(id)?.current.len();
+            let failure = state.operation(grows);
             // A failing write may have written the beginning.
             let done = match failure {
                 Ok(()) => data.len(),
@@ -327,7 +348,8 @@ impl File for MemFile {
 
     fn set_len(&mut self, len: u64) -> io::Result<()> {
         self.with(|state, id| {
-            state.operation(true)?;
+            let grows = len as usize > state.content(id)?.current.len();
+            state.operation(grows)?;
             let content = state.content(id)?;
             content.current.resize(len as usize, 0);
             content.pending.push(Write::Length(len as usize));
@@ -337,11 +359,31 @@ impl File for MemFile {
 
     fn sync(&mut self) -> io::Result<()> {
         self.with(|state, id| {
-            state.operation(false)?;
-            let content = state.content(id)?;
-            content.pending.clear();
-            content.durable = content.current.clone();
-            Ok(())
+            let mut result = state.operation(false);
+            if let Fault::Sync(at) = state.fault
+                && state.operations >= at
+            {
+                state.fault = Fault::None;
+                state.hits += 1;
+                result = Err(io::Error::other("input/output error (injected)"));
+            }
+            // The power went: what it left is decided there.
+            let is_off = matches!(state.fault, Fault::Power(at) if state.operations >= at);
+            if is_off {
+                return result;
+            }
+            let State { files, random, .. } = state;
+            let content = files.get_mut(&id).ok_or(io::ErrorKind::NotFound)?;
+            for write in std::mem::take(&mut content.pending) {
+                match (&result, &write) {
+                    (Ok(()), Write::Data(offset, data)) => put(&mut content.durable, *offset, data),
+                    (Ok(()), Write::Length(len)) => content.durable.resize(*len, 0),
+                    (Err(_), Write::Data(..)) => keep_some(&mut content.durable, &write, random),
+                    // The journal of the file system has it.
+                    (Err(_), Write::Length(_)) => content.pending.push(write),
+                }
+            }
+            result
         })
     }
 }
@@ -349,6 +391,31 @@ impl File for MemFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_failed_sync_left_is_never_made_durable() -> io::Result<()> {
+        let mut lost = 0;
+        for seed in 0..50 {
+            let disk = MemDisk::new(seed);
+            let mut file = disk.create("a")?;
+            disk.sync_dir()?;
+            file.write_at(0, b"data")?;
+            disk.set_fault(Fault::Sync(0));
+            assert!(file.sync().is_err());
+            file.sync()?;
+            assert_eq!(file.size()?, 4, "seed {seed}");
+            disk.crash();
+            lost += u64::from(disk.open("a")?.size()? < 4);
+            // Written again it is.
+            let mut file = disk.open("a")?;
+            file.write_at(0, b"data")?;
+            file.sync()?;
+            disk.crash();
+            assert_eq!(disk.open("a")?.size()?, 4, "seed {seed}");
+        }
+        assert!((10..50).contains(&lost), "{lost}");
+        Ok(())
+    }
 
     #[test]
     fn a_crash_keeps_what_was_synced() -> io::Result<()> {

@@ -2,6 +2,7 @@
 
 mod crash;
 mod durability;
+mod fuzz;
 mod model;
 mod semantics;
 mod upkeep;
