@@ -81,7 +81,13 @@ impl ControlPlane {
         let dir = layout.store();
         files::make_dir(&dir)?;
         let opened = tokio::task::spawn_blocking(move || Embedded::open(&dir, Options::default())).await?;
-        let store: Arc<dyn Store> = Arc::new(opened.context("failed to open the store")?);
+        let store = Arc::new(opened.context("failed to open the store")?);
+        let socket = layout.store_socket();
+        if let Err(error) = store::admin::serve(&socket, store.clone(), tasks).await {
+            // A cluster works without; a path that is too long for a socket is the usual reason.
+            tracing::warn!(%error, socket = %socket.display(), "'windlass store' works only on a stopped cluster");
+        }
+        let store: Arc<dyn Store> = store;
         let revision = store.revision().await?;
         step.done_with(&if revision > 1 { format!("revision {revision}") } else { String::new() });
 
