@@ -60,6 +60,12 @@ fn overview(program: &str) -> String {
 pub(crate) async fn run(arguments: Vec<OsString>, streams: &Streams) -> Result<()> {
     let builtin = arguments.first().is_some_and(|name| name.to_string_lossy().starts_with("windlass"));
     let program = if builtin { "windlass kubectl" } else { "kubectl" };
+    if arguments.get(1).is_some_and(|word| word == "__complete") {
+        return complete(&arguments, program, streams).await;
+    }
+    if let Some((path, rest)) = plugin(&arguments) {
+        return crate::verbs::plugin::dispatch(&path, &rest).await;
+    }
     let mut command = command(program);
     let matches = match command.try_get_matches_from_mut(arguments) {
         Ok(matches) => matches,
@@ -73,8 +79,73 @@ pub(crate) async fn run(arguments: Vec<OsString>, streams: &Streams) -> Result<(
     let Some(verb) = VERBS.iter().find(|verb| verb.name == name) else {
         return Err(Error::Message(format!("unknown command {name:?} for {program:?}")));
     };
-    let session = Session::new(streams.clone(), deepest(inner), builtin)?;
+    let session = Session::new(streams.clone(), deepest(inner), builtin, has_own_user(inner))?;
     (verb.run)(&session, inner).await
+}
+
+/// The plugin that a command line names, and its arguments. Verbs of our own come first; of them only `create` lets plugins
+/// in for kinds that it does not know.
+fn plugin(arguments: &[OsString]) -> Option<(std::path::PathBuf, Vec<OsString>)> {
+    let words: Vec<String> =
+        arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let known = |name: &str, command: &Command| {
+        command
+            .get_subcommands()
+            .any(|sub| sub.get_name() == name || sub.get_all_aliases().any(|alias| alias == name))
+    };
+    let first = words.first().filter(|word| !word.starts_with('-'))?;
+    let root = command("kubectl");
+    let own = ["help", "options"].contains(&first.as_str()) || known(first, &root);
+    if own {
+        let second = words.get(1).filter(|word| first == "create" && !word.starts_with('-'))?;
+        let create = root.find_subcommand("create")?;
+        if known(second, create) {
+            return None;
+        }
+    }
+    let (path, count) = crate::verbs::plugin::find(&words)?;
+    let rest = arguments.iter().skip(1 + count).cloned().collect();
+    (!own || count > 1).then_some((path, rest))
+}
+
+/// Answers a shell that completes a command line.
+async fn complete(arguments: &[OsString], program: &'static str, streams: &Streams) -> Result<()> {
+    let words: Vec<String> =
+        arguments.iter().skip(2).map(|word| word.to_string_lossy().into_owned()).collect();
+    // Only the flags that say which cluster is meant are read; everything else is still being written.
+    let mut known = vec![OsString::from(program)];
+    let mut rest = words.iter();
+    while let Some(word) = rest.next() {
+        let plain = [
+            "--kubeconfig",
+            "--context",
+            "--cluster",
+            "--user",
+            "--server",
+            "-s",
+            "--namespace",
+            "-n",
+            "--token",
+        ];
+        if plain.contains(&word.as_str()) {
+            if let Some(value) = rest.next().filter(|value| !value.is_empty()) {
+                known.push(format!("{word}={value}").into());
+            }
+        } else if plain.iter().any(|flag| word.starts_with(&format!("{flag}="))) && !word.ends_with('=') {
+            known.push(word.into());
+        }
+    }
+    let parser = Command::new("complete").args(global_flags()).ignore_errors(true);
+    let matches = parser.try_get_matches_from(known).map_err(|error| Error::Plain(error.to_string()))?;
+    let session = Session::new(streams.clone(), &matches, program != "kubectl", false)?;
+    crate::verbs::complete(&session, &command(program), &words).await
+}
+
+/// Whether `--user` is a subject and not the kubeconfig's user.
+fn has_own_user(matches: &ArgMatches) -> bool {
+    matches.subcommand().is_some_and(|(name, inner)| {
+        ["rolebinding", "clusterrolebinding", "subject"].contains(&name) || has_own_user(inner)
+    })
 }
 
 /// The matches of the innermost subcommand: clap hands global flags down.

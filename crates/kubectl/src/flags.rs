@@ -119,7 +119,7 @@ pub(crate) fn files() -> [Arg; 3] {
     [
         list("filename", "FILE", "A file, a directory or - for standard input; may be repeated").short('f'),
         flag("recursive", "Read directories and their subdirectories").short('R'),
-        value("kustomize", "DIR", "Not supported").short('k').hide(true),
+        value("kustomize", "DIR", "A directory with a kustomization").short('k'),
     ]
 }
 
@@ -138,9 +138,20 @@ pub(crate) fn all_namespaces() -> Arg {
     flag("all-namespaces", "Objects of every namespace").short('A')
 }
 
-/// `--output`.
-pub(crate) fn output() -> Arg {
-    value("output", "FORMAT", "json, yaml, name, jsonpath=TEMPLATE, custom-columns=SPEC").short('o')
+/// `--output`, and the template that it may need.
+pub(crate) fn output() -> [Arg; 3] {
+    let [template, missing] = template();
+    let format = "json, yaml, name, jsonpath=TEMPLATE, go-template=TEMPLATE, custom-columns=SPEC";
+    [value("output", "FORMAT", format).short('o'), template, missing]
+}
+
+/// `--template` and what a key that is not there means to it.
+pub(crate) fn template() -> [Arg; 2] {
+    [
+        value("template", "TEMPLATE", "The template, or its file, of -o go-template and go-template-file"),
+        switch("allow-missing-template-keys", true, "Keys that are not there are no failure of templates")
+            .hide(true),
+    ]
 }
 
 /// `--dry-run`.

@@ -9,6 +9,8 @@ mod cli;
 mod discovery;
 mod error;
 mod flags;
+mod gotemplate;
+mod kustomize;
 mod manifest;
 mod pods;
 mod print;

@@ -40,6 +40,13 @@ pub(crate) async fn read(session: &Session, files: &[String], recursive: bool) -
     Ok(out)
 }
 
+/// What `-k` names.
+pub(crate) fn kustomized(session: &Session, directory: &Path) -> Result<Vec<Manifest>> {
+    let built = crate::kustomize::build(directory, &mut |text| session.streams.warn(text))?;
+    let source = directory.display().to_string();
+    Ok(built.into_iter().map(|value| Manifest { source: source.clone(), value }).collect())
+}
+
 fn expand(path: &Path, recursive: bool) -> Result<Vec<PathBuf>> {
     if !path.exists() {
         return fail(format!("the path {:?} does not exist", path.display().to_string()));

@@ -237,16 +237,53 @@ pub(crate) async fn place(session: &Session, manifest: manifest::Manifest) -> Re
     Ok(Found { resource, namespace, name: word(&value, "name"), value, source })
 }
 
+/// The objects of a command's manifests, without asking the server: kinds are taken as they stand.
+pub(crate) async fn local(session: &Session, matches: &ArgMatches) -> Result<Vec<Found>> {
+    let mut out = Vec::new();
+    for manifest in read_files(session, matches).await? {
+        let word = |name: &str| manifest.value["metadata"][name].as_str().unwrap_or_default().to_owned();
+        let api_version = manifest.value["apiVersion"].as_str().unwrap_or_default();
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let kind = manifest.value["kind"].as_str().unwrap_or_default();
+        let resource = Resource {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            plural: format!("{}s", kind.to_lowercase()),
+            kind: kind.to_owned(),
+            ..Resource::default()
+        };
+        let (name, namespace) = (word("name"), word("namespace"));
+        out.push(Found {
+            resource: Arc::new(resource),
+            namespace: Some(namespace).filter(|name| !name.is_empty()),
+            name,
+            value: manifest.value,
+            source: manifest.source,
+        });
+    }
+    Ok(out)
+}
+
+/// Whether manifests say what is meant.
+pub(crate) fn from_files(matches: &ArgMatches) -> bool {
+    !words(matches, "filename").is_empty() || text(matches, "kustomize").is_some()
+}
+
+async fn read_files(session: &Session, matches: &ArgMatches) -> Result<Vec<manifest::Manifest>> {
+    let files = words(matches, "filename");
+    if let Some(directory) = text(matches, "kustomize") {
+        if !files.is_empty() {
+            return fail("only one of -f or -k can be specified");
+        }
+        return manifest::kustomized(session, std::path::Path::new(directory));
+    }
+    manifest::read(session, &files, is_set(matches, "recursive")).await
+}
+
 /// The objects of a command's manifests.
 pub(crate) async fn manifests(session: &Session, matches: &ArgMatches) -> Result<Vec<Found>> {
-    let files = words(matches, "filename");
-    if text(matches, "kustomize").is_some() {
-        return fail(
-            "kustomize is not supported by this version of Windlass; render the directory and apply the result",
-        );
-    }
     let mut out = Vec::new();
-    for manifest in manifest::read(session, &files, is_set(matches, "recursive")).await? {
+    for manifest in read_files(session, matches).await? {
         out.push(place(session, manifest).await?);
     }
     Ok(out)
@@ -256,7 +293,7 @@ pub(crate) async fn manifests(session: &Session, matches: &ArgMatches) -> Result
 pub(crate) async fn live(session: &Session, matches: &ArgMatches, args: &[String]) -> Result<Vec<Found>> {
     let rest = session.rest().await?;
     let selectors = Selectors::of(matches);
-    let targets = if words(matches, "filename").is_empty() {
+    let targets = if !from_files(matches) {
         if args.is_empty() {
             return fail(
                 "must specify one of -f and -k, or a resource: TYPE/NAME, TYPE NAME, or TYPE with -l or --all",

@@ -94,7 +94,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration> {
 }
 
 impl Session {
-    pub(crate) fn new(streams: Streams, matches: &ArgMatches, local: bool) -> Result<Self> {
+    pub(crate) fn new(streams: Streams, matches: &ArgMatches, local: bool, own_user: bool) -> Result<Self> {
         let own = |name: &str| text(matches, name).map(str::to_owned);
         let path = |name: &str| text(matches, name).map(PathBuf::from);
         let timeout = duration(text(matches, "request-timeout").unwrap_or("0"))?;
@@ -102,7 +102,8 @@ impl Session {
             kubeconfig: path("kubeconfig"),
             context: own("context"),
             cluster: own("cluster"),
-            user: own("user"),
+            // Some commands have users of their own, such as the subjects of a binding.
+            user: own("user").filter(|_| !own_user),
             namespace: given(matches, "namespace").then(|| own("namespace")).flatten(),
             server: own("server"),
             token: own("token"),
@@ -133,6 +134,11 @@ impl Session {
     /// The explicit kubeconfig, if one was given.
     pub(crate) fn kubeconfig_path(&self) -> Option<&Path> {
         self.globals.kubeconfig.as_deref()
+    }
+
+    /// Whether this is the command line built into `windlass`.
+    pub(crate) fn is_builtin(&self) -> bool {
+        self.globals.local
     }
 
     /// The context that was asked for.

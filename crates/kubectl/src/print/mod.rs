@@ -5,6 +5,9 @@ pub(crate) mod table;
 pub(crate) mod tabs;
 
 use crate::error::{Result, fail, message};
+use crate::flags::{is_set, text};
+use crate::gotemplate::Template;
+use clap::ArgMatches;
 use columns::CustomColumns;
 use machinery::jsonpath::JsonPath;
 use serde_json::{Map, Value, json};
@@ -23,11 +26,31 @@ pub(crate) enum Output {
     /// What a template finds, as JSON.
     JsonPathAsJson(JsonPath),
     Columns(CustomColumns),
+    Template(Template),
 }
 
 const FORMATS: &str = "custom-columns,custom-columns-file,go-template,go-template-file,json,jsonpath,jsonpath-as-json,jsonpath-file,name,template,templatefile,wide,yaml";
 
 impl Output {
+    /// Reads `--output`, `--template` and what belongs to them.
+    pub(crate) fn of(matches: &ArgMatches, no_headers: bool) -> Result<Self> {
+        let template = text(matches, "template");
+        let format = match (text(matches, "output"), template) {
+            (None, Some(template)) => Some(format!("go-template={template}")),
+            (
+                Some(format @ ("go-template" | "template" | "go-template-file" | "templatefile")),
+                Some(template),
+            ) => Some(format!("{format}={template}")),
+            (format, _) => format.map(str::to_owned),
+        };
+        let strict = matches.try_contains_id("allow-missing-template-keys").unwrap_or(false)
+            && !is_set(matches, "allow-missing-template-keys");
+        Ok(match Self::parse(format.as_deref(), no_headers)? {
+            Self::Template(template) if strict => Self::Template(template.with_missing_as_error()),
+            output => output,
+        })
+    }
+
     /// Reads the flag's value.
     pub(crate) fn parse(text: Option<&str>, no_headers: bool) -> Result<Self> {
         let Some(text) = text else { return Ok(Self::Human { wide: false }) };
@@ -56,10 +79,11 @@ impl Output {
             ),
             "custom-columns" => Self::Columns(CustomColumns::parse(argument, no_headers)?),
             "custom-columns-file" => Self::Columns(CustomColumns::parse_file(&file()?, no_headers)?),
-            "go-template" | "go-template-file" | "template" | "templatefile" => {
-                return fail(format!(
-                    "output format {format:?} is not supported by this version of Windlass; use jsonpath or custom-columns"
-                ));
+            "go-template" | "template" => Self::go_template(argument)?,
+            "go-template-file" | "templatefile" => {
+                let text = std::fs::read_to_string(argument)
+                    .map_err(|error| message(format!("error reading --template {argument}, {error}")))?;
+                Self::go_template(&text)?
             }
             _ => {
                 return fail(format!(
@@ -67,6 +91,14 @@ impl Output {
                 ));
             }
         })
+    }
+
+    fn go_template(text: &str) -> Result<Self> {
+        if text.is_empty() {
+            return fail("template format specified but no template given");
+        }
+        let parsed = Template::parse(text);
+        parsed.map(Self::Template).map_err(|error| message(format!("error parsing template {text}, {error}")))
     }
 
     pub(crate) fn is_human(&self) -> bool {
@@ -90,6 +122,9 @@ impl Output {
                 to_json(&json!(found))
             }
             Self::Columns(columns) => columns.print(value)?,
+            Self::Template(template) => template.render(value).map_err(|error| {
+                message(format!("error executing template {:?}: {error}", template.text()))
+            })?,
         })
     }
 }
@@ -199,8 +234,7 @@ mod tests {
             error.starts_with("error: unable to match a printer suitable for the output format \"foo\""),
             "{error}"
         );
-        assert!(
-            Output::parse(Some("go-template={{.a}}"), false).unwrap_err().text().contains("not supported")
-        );
+        let template = Output::parse(Some("go-template={{.a}}"), false).unwrap();
+        assert_eq!(template.object(&json!({"a": [1, "b"]})).unwrap(), "[1 b]");
     }
 }

@@ -32,6 +32,7 @@ pub(crate) const VERB: Verb = Verb {
                     .arg(value("subresource", "NAME", "Ask about this subresource"))
                     .arg(flags::args("VERB TYPE | TYPE/NAME | PATH")),
             )
+            .subcommand(super::reconcile::command())
             .subcommand(
                 Command::new("whoami")
                     .about("Say who one is")
@@ -45,6 +46,7 @@ async fn run(session: &Session, matches: &ArgMatches) -> Result<()> {
     match matches.subcommand() {
         Some(("can-i", matches)) if is_set(matches, "list") => list(session, matches).await,
         Some(("can-i", matches)) => can(session, matches).await,
+        Some(("reconcile", matches)) => super::reconcile::run(session, matches).await,
         Some((_, matches)) => whoami(session, matches).await,
         None => Ok(()),
     }

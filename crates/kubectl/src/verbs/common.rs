@@ -49,7 +49,7 @@ impl DryRun {
 }
 
 /// How a change is told: a line, or the object as `-o` says.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Report {
     output: Output,
     pub(crate) dry_run: DryRun,
@@ -58,12 +58,17 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn of(matches: &ArgMatches) -> Result<Self> {
-        let output = Output::parse(text(matches, "output"), false)?;
+        let output = Output::of(matches, false)?;
         if let Output::Human { wide: true } = output {
             return fail("unable to match a printer suitable for the output format \"wide\"");
         }
         let managed = crate::flags::is_set(matches, "show-managed-fields");
         Ok(Self { output, dry_run: DryRun::of(matches)?, managed })
+    }
+
+    /// The same, without a word about the dry run.
+    pub(crate) fn without_suffix(&self) -> Self {
+        Self { dry_run: DryRun::None, ..self.clone() }
     }
 
     /// Whether objects are printed, rather than lines about them.

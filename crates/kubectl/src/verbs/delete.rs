@@ -3,7 +3,7 @@
 use super::common::DryRun;
 use super::{Group, Verb};
 use crate::error::{Error, Result, fail, message};
-use crate::flags::{self, flag, given, int, is_set, number, optional, positional, switch, text, words};
+use crate::flags::{self, flag, given, int, is_set, number, optional, positional, switch, text};
 use crate::rest::{JSON, Lines, Rest};
 use crate::select::{self, Found, Selectors, Target};
 use crate::session::{Session, duration};
@@ -28,7 +28,7 @@ pub(crate) const VERB: Verb = Verb {
             .arg(flags::field_selector())
             .arg(flags::all_namespaces())
             .arg(flags::dry_run())
-            .arg(flags::output())
+            .args(flags::output())
             .arg(flag("all", "All objects of the type in the namespace"))
             .arg(switch("wait", true, "Wait until the objects are gone"))
             .arg(flag("now", "Tell the object's processes to stop at once (one second of grace)"))
@@ -129,7 +129,7 @@ async fn run(session: &Session, matches: &ArgMatches) -> Result<()> {
     }
     let mut options = options(session, matches)?;
     let rest = session.rest().await?;
-    let (found, mut errors) = if words(matches, "filename").is_empty() {
+    let (found, mut errors) = if !select::from_files(matches) {
         let args = positional(matches);
         let selectors = Selectors::of(matches);
         let all = is_set(matches, "all");

@@ -10,6 +10,7 @@ use crate::session::Session;
 use api::schema::BuiltIn;
 use clap::ArgMatches;
 use client::http::url::Url;
+use futures::future::BoxFuture;
 use http::Method;
 use machinery::codec;
 use machinery::patch::{diff, merge};
@@ -52,7 +53,33 @@ async fn edit(session: &Session, matches: &ArgMatches, object: Found) -> Result<
         without_managed_fields(&mut shown);
     }
     let json = text(matches, "output") == Some("json");
-    let mut content = if json { crate::print::to_json(&shown) } else { to_yaml(&shown)? };
+    let (object, shown) = (&object, &shown);
+    let take = |after: Value| -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move { send(session, matches, object, shown, &after).await })
+    };
+    match edit_text(session, shown, json, take).await? {
+        Edited::Done => session.line(format!("{} edited", object.display())),
+        Edited::Cancelled => Ok(()),
+    }
+}
+
+/// How an edit ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Edited {
+    /// What was saved was taken.
+    Done,
+    /// Nothing was changed; that was said.
+    Cancelled,
+}
+
+/// Opens a tree in the user's editor until `take` takes what was saved, or nothing is changed any more.
+pub(crate) async fn edit_text<'e>(
+    session: &Session,
+    shown: &Value,
+    json: bool,
+    take: impl Fn(Value) -> BoxFuture<'e, Result<()>> + Send,
+) -> Result<Edited> {
+    let mut content = if json { crate::print::to_json(shown) } else { to_yaml(shown)? };
     let mut complaint = String::new();
     loop {
         let before = format!("{}{complaint}{content}", if json { "" } else { HEADER });
@@ -64,24 +91,24 @@ async fn edit(session: &Session, matches: &ArgMatches, object: Found) -> Result<
                 "Edit cancelled, no valid changes were saved."
             };
             session.streams.warn(why);
-            return if complaint.is_empty() { Ok(()) } else { Err(Error::Exit(1)) };
+            return if complaint.is_empty() { Ok(Edited::Cancelled) } else { Err(Error::Exit(1)) };
         }
         let kept: String =
             after.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect();
         if kept.trim().is_empty() {
             session.streams.warn("Edit cancelled, saved file was empty.");
-            return Ok(());
+            return Ok(Edited::Cancelled);
         }
         let outcome = match codec::yaml::decode(kept.as_bytes()) {
-            Ok(decoded) if decoded.value == shown => {
+            Ok(decoded) if decoded.value == *shown => {
                 session.streams.warn("Edit cancelled, no changes made.");
-                return Ok(());
+                return Ok(Edited::Cancelled);
             }
-            Ok(decoded) => send(session, matches, &object, &shown, &decoded.value).await,
+            Ok(decoded) => take(decoded.value).await,
             Err(error) => Err(message(format!("The edited file had a syntax error: {error}"))),
         };
         match outcome {
-            Ok(()) => return session.line(format!("{} edited", object.display())),
+            Ok(()) => return Ok(Edited::Done),
             Err(error) => {
                 let lines: String = error.text().lines().map(|line| format!("# {line}\n")).collect();
                 complaint = format!("{lines}#\n");
@@ -106,14 +133,7 @@ async fn send(
     {
         return fail("At least one of apiVersion, kind and name was changed");
     }
-    let (patch, content_type) = match BuiltIn.root(&object.resource.gvk()) {
-        Some(ty) => {
-            let patch =
-                diff::two_way(before, after, &BuiltIn, ty).map_err(|error| message(error.to_string()))?;
-            (patch, "application/strategic-merge-patch+json")
-        }
-        None => (merge::diff(before, after), "application/merge-patch+json"),
-    };
+    let (patch, content_type) = difference(&object.resource.gvk(), before, after)?;
     let mut path = object.path();
     if let Some(subresource) = text(matches, "subresource") {
         path = format!("{path}/{subresource}");
@@ -123,6 +143,22 @@ async fn send(
         .with("fieldValidation", Some(validation(matches)?))
         .into_string();
     session.rest().await?.send(Method::PATCH, &url, content_type, &patch).await.map(|_| ())
+}
+
+/// What makes one object of another, as a patch and its media type.
+pub(crate) fn difference(
+    gvk: &machinery::GroupVersionKind,
+    before: &Value,
+    after: &Value,
+) -> Result<(Value, &'static str)> {
+    Ok(match BuiltIn.root(gvk) {
+        Some(ty) => {
+            let patch = diff::two_way(before, after, &BuiltIn, ty);
+            let patch = patch.map_err(|error| message(error.to_string()))?;
+            (patch, "application/strategic-merge-patch+json")
+        }
+        None => (merge::diff(before, after), "application/merge-patch+json"),
+    })
 }
 
 /// Opens a text in the user's editor and answers what was saved.

@@ -19,7 +19,7 @@ pub(crate) const VERB: Verb = Verb {
         command
             .args(flags::files())
             .arg(value("selector", "LABELS", "Which pods; those of the object unless given").short('l'))
-            .arg(flags::output())
+            .args(flags::output())
             .arg(flags::dry_run())
             .arg(flags::validate())
             .arg(flags::field_manager("kubectl-expose"))

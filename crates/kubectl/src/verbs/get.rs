@@ -2,7 +2,7 @@
 
 use super::{Group, Verb};
 use crate::error::{Error, Result, fail, message};
-use crate::flags::{self, flag, is_set, list as repeated, positional, split, switch, text, value, words};
+use crate::flags::{self, flag, is_set, list as repeated, positional, split, switch, text, value};
 use crate::print::table::{TableOptions, TablePrinter};
 use crate::print::{Output, list_of, name_of, without_managed_fields};
 use crate::rest::{JSON, TABLE};
@@ -29,7 +29,8 @@ pub(crate) const VERB: Verb = Verb {
             .arg(flags::selector())
             .arg(flags::field_selector())
             .arg(flags::all_namespaces())
-            .arg(value("output", "FORMAT", "json, yaml, name, wide, jsonpath=, jsonpath-file=, jsonpath-as-json=, custom-columns=, custom-columns-file=").short('o'))
+            .arg(value("output", "FORMAT", "json, yaml, name, wide, jsonpath=, jsonpath-file=, jsonpath-as-json=, go-template=, go-template-file=, custom-columns=, custom-columns-file=").short('o'))
+            .args(flags::template())
             .arg(flag("watch", "After showing what is there, show changes").short('w'))
             .arg(flag("watch-only", "Show only changes"))
             .arg(flag("output-watch-events", "Say what happened to each object"))
@@ -56,9 +57,9 @@ async fn run(session: &Session, matches: &ArgMatches) -> Result<()> {
         let answer = session.rest().await?.text(path).await?;
         return session.out(answer);
     }
-    let output = Output::parse(text(matches, "output"), is_set(matches, "no-headers"))?;
+    let output = Output::of(matches, is_set(matches, "no-headers"))?;
     let args = positional(matches);
-    let targets = if words(matches, "filename").is_empty() {
+    let targets = if !select::from_files(matches) {
         if args.is_empty() {
             return Err(Error::Plain(NOTHING.to_owned()));
         }

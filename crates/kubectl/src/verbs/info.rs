@@ -6,7 +6,7 @@ use crate::flags::{self, flag, given, is_set, text, value};
 use crate::print::tabs::Tabs;
 use crate::print::{to_json, to_yaml};
 use crate::session::Session;
-use clap::{ArgMatches, Command};
+use clap::ArgMatches;
 use client::http::url::Url;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -59,8 +59,9 @@ pub(crate) const CLUSTER_INFO: Verb = Verb {
     name: "cluster-info",
     group: Group::Cluster,
     about: "Show where the control plane and cluster services are",
-    examples: "kubectl cluster-info",
-    arguments: |command| command.subcommand(Command::new("dump").about("Not supported")),
+    examples: "kubectl cluster-info
+        kubectl cluster-info dump --output-directory=./dump",
+    arguments: |command| command.subcommand(super::dump::command()),
     run: |session, matches| Box::pin(cluster_info(session, matches)),
 };
 
@@ -157,10 +158,8 @@ async fn api_resources(session: &Session, matches: &ArgMatches) -> Result<()> {
 }
 
 async fn cluster_info(session: &Session, matches: &ArgMatches) -> Result<()> {
-    if matches.subcommand().is_some() {
-        return fail(
-            "cluster-info dump is not supported by this version of Windlass; use get, describe and logs",
-        );
+    if let Some((_, matches)) = matches.subcommand() {
+        return super::dump::run(session, matches).await;
     }
     let server = session.config().await?.server.clone();
     let resource = session.discovery().await?.find("services")?;

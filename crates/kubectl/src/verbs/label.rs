@@ -39,7 +39,7 @@ fn arguments(command: Command) -> Command {
         .arg(flags::selector())
         .arg(flags::field_selector())
         .arg(flags::all_namespaces())
-        .arg(flags::output())
+        .args(flags::output())
         .arg(flags::dry_run())
         .arg(flags::field_manager("kubectl-label"))
         .arg(flag("all", "All objects of the type"))

@@ -2,27 +2,45 @@
 
 mod apply;
 mod auth;
+mod autoscale;
+mod certificate;
 mod common;
+mod complete;
+mod completion;
 mod config;
 mod cp;
 mod create;
+mod debug;
 mod delete;
 mod describe;
+mod diff;
+mod dump;
 mod edit;
+mod events;
 mod exec;
+mod explain;
 mod expose;
 mod get;
 mod info;
+mod kustomize;
 mod label;
 mod logs;
 mod node;
 mod patch;
+pub(crate) mod plugin;
 mod port_forward;
+mod proxy;
+mod reconcile;
+mod replace;
 mod rollout;
 mod run;
 mod scale;
 mod set;
+mod taint;
+mod top;
 mod wait;
+
+pub(crate) use complete::run as complete;
 
 use crate::error::Result;
 use crate::session::Session;
@@ -79,29 +97,42 @@ pub(crate) const VERBS: &[Verb] = &[
     expose::VERB,
     run::VERB,
     set::VERB,
+    explain::VERB,
     get::VERB,
     edit::VERB,
     delete::VERB,
     rollout::VERB,
     scale::VERB,
+    autoscale::VERB,
+    certificate::VERB,
     info::CLUSTER_INFO,
+    top::VERB,
     node::CORDON,
     node::UNCORDON,
     node::DRAIN,
+    taint::VERB,
     auth::VERB,
     describe::VERB,
     logs::VERB,
     exec::ATTACH,
     exec::EXEC,
     port_forward::VERB,
+    proxy::VERB,
     cp::VERB,
+    debug::VERB,
+    events::VERB,
+    diff::VERB,
     apply::VERB,
     patch::VERB,
+    replace::VERB,
     wait::VERB,
+    kustomize::VERB,
     label::LABEL,
     label::ANNOTATE,
+    completion::VERB,
     info::API_RESOURCES,
     info::API_VERSIONS,
     config::VERB,
+    plugin::VERB,
     info::VERSION,
 ];

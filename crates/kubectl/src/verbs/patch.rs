@@ -21,7 +21,7 @@ pub(crate) const VERB: Verb = Verb {
     arguments: |command| {
         command
             .args(flags::files())
-            .arg(flags::output())
+            .args(flags::output())
             .arg(flags::dry_run())
             .arg(flags::field_manager("kubectl-patch"))
             .arg(value("patch", "PATCH", "The patch, JSON or YAML").short('p'))

@@ -38,7 +38,7 @@ pub(crate) const VERB: Verb = Verb {
             .arg(flag("rm", "Delete the pod afterwards"))
             .arg(flag("quiet", "Print only what the container prints").short('q'))
             .arg(value("pod-running-timeout", "DURATION", "How long to wait for the pod").default_value("1m"))
-            .arg(flags::output())
+            .args(flags::output())
             .arg(flags::dry_run())
             .arg(flags::validate())
             .arg(flags::field_manager("kubectl-run"))

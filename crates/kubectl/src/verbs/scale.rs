@@ -22,7 +22,7 @@ pub(crate) const VERB: Verb = Verb {
         command
             .args(flags::files())
             .arg(flags::selector())
-            .arg(flags::output())
+            .args(flags::output())
             .arg(flags::dry_run())
             .arg(flag("all", "All objects of the type"))
             .arg(number("replicas", "-1", "How many"))

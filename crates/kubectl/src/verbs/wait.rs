@@ -27,7 +27,7 @@ pub(crate) const VERB: Verb = Verb {
             .arg(flags::selector())
             .arg(flags::field_selector())
             .arg(flags::all_namespaces())
-            .arg(flags::output())
+            .args(flags::output())
             .arg(flag("all", "All objects of the type"))
             .arg(list("for", "CONDITION", "condition=NAME[=VALUE], jsonpath=PATH[=VALUE], create or delete"))
             .arg(flags::timeout("30s", "Give up after this time; negative for a week"))
@@ -159,7 +159,7 @@ async fn one(session: &Session, matches: &ArgMatches, until: &Until, timeout: Du
 }
 
 async fn targets(session: &Session, matches: &ArgMatches) -> Result<Vec<Target>> {
-    if !words(matches, "filename").is_empty() {
+    if select::from_files(matches) {
         let files = select::manifests(session, matches).await?;
         let target = |file: Found| Target {
             resource: file.resource,

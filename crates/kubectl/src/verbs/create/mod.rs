@@ -103,8 +103,11 @@ fn kind_command(kind: &'static Kind) -> Command {
 }
 
 fn common_flags() -> Vec<clap::Arg> {
+    let [output, template, missing] = flags::output();
     vec![
-        flags::output(),
+        output,
+        template,
+        missing,
         flags::dry_run(),
         flags::validate(),
         flags::field_manager("kubectl-create"),
@@ -150,6 +153,16 @@ async fn run(session: &Session, matches: &ArgMatches) -> Result<()> {
 
 /// Creates an object that flags describe.
 pub(crate) async fn submit(session: &Session, matches: &ArgMatches, value: Value) -> Result<()> {
+    submit_as(session, matches, value, "created").await
+}
+
+/// The same, told in another word.
+pub(crate) async fn submit_as(
+    session: &Session,
+    matches: &ArgMatches,
+    value: Value,
+    done: &'static str,
+) -> Result<()> {
     let report = Report::of(matches)?;
     if report.dry_run.is_client() && report.prints_objects() {
         // Nothing is asked of the server: this is how manifests are written.
@@ -162,7 +175,7 @@ pub(crate) async fn submit(session: &Session, matches: &ArgMatches, value: Value
     }
     let file = select::place(session, Manifest { source: String::new(), value }).await?;
     let what = described(&file.value);
-    let made = create(session, matches, &report, file, |error, _| error).await;
+    let made = create(session, matches, &report, file, done, |error, _| error).await;
     made.map_err(|error| match error.status() {
         Some(status)
             if !what.is_empty() && status.reason != machinery::Reason::Invalid && !error.is_local() =>
@@ -176,7 +189,7 @@ pub(crate) async fn submit(session: &Session, matches: &ArgMatches, value: Value
 /// What upstream says it failed to create; nothing for kinds whose failures are told as they are.
 fn described(value: &Value) -> String {
     match value["kind"].as_str().unwrap_or_default() {
-        "Namespace" | "Role" | "ClusterRole" => String::new(),
+        "Namespace" | "Role" | "ClusterRole" | "HorizontalPodAutoscaler" => String::new(),
         "Service" => format!("{} service", value["spec"]["type"].as_str().unwrap_or("ClusterIP")),
         "ResourceQuota" => "quota".to_owned(),
         kind => kind.to_lowercase(),
@@ -213,8 +226,10 @@ async fn from_files(session: &Session, matches: &ArgMatches) -> Result<()> {
     }
     let mut errors = Vec::new();
     for file in found {
-        let made =
-            create(session, matches, &report, file, |error, source| error.during("creating", source)).await;
+        let made = create(session, matches, &report, file, "created", |error, source| {
+            error.during("creating", source)
+        })
+        .await;
         errors.extend(made.err());
     }
     Error::all(errors)
@@ -225,6 +240,7 @@ async fn create(
     matches: &ArgMatches,
     report: &Report,
     file: Found,
+    done: &str,
     explain: fn(Error, &str) -> Error,
 ) -> Result<()> {
     let value = if is_set(matches, "save-config") { annotated(&file.value) } else { file.value };
@@ -240,5 +256,5 @@ async fn create(
         sent.map_err(|error| explain(error, &file.source))?
     };
     let name = made["metadata"]["name"].as_str().unwrap_or(&file.name).to_owned();
-    report.tell(session, &format!("{}/{name}", file.resource.full_kind()), "created", &made)
+    report.tell(session, &format!("{}/{name}", file.resource.full_kind()), done, &made)
 }

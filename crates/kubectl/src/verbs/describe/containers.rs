@@ -10,6 +10,7 @@ pub(super) fn containers(
     heading: &str,
     all: &Value,
     statuses: Option<&Value>,
+    pod: Option<&Value>,
 ) {
     let all = list(all);
     if all.is_empty() {
@@ -25,11 +26,11 @@ pub(super) fn containers(
         // In templates names stand one column further than in pods.
         let name = text(&container["name"]);
         out.line(1, &if level == 0 { format!("{name}:") } else { format!(" {name}:") });
-        one(out, 2, container, status);
+        one(out, 2, container, status, pod);
     }
 }
 
-fn one(out: &mut Writer, level: usize, container: &Value, status: Option<&Value>) {
+fn one(out: &mut Writer, level: usize, container: &Value, status: Option<&Value>, pod: Option<&Value>) {
     if let Some(status) = status {
         out.line(level, &format!("Container ID:\t{}", text(&status["containerID"])));
     }
@@ -83,7 +84,7 @@ fn one(out: &mut Writer, level: usize, container: &Value, status: Option<&Value>
             out.line(level, &format!("{label}:\t{}", probe(&container[field])));
         }
     }
-    environment(out, level, container);
+    environment(out, level, container, pod);
     mounts(out, level, container);
 }
 
@@ -143,7 +144,7 @@ fn probe(probe: &Value) -> String {
     format!("unknown {times}")
 }
 
-fn environment(out: &mut Writer, level: usize, container: &Value) {
+fn environment(out: &mut Writer, level: usize, container: &Value, pod: Option<&Value>) {
     let from = list(&container["envFrom"]);
     if !from.is_empty() {
         out.line(level, "Environment Variables from:");
@@ -170,9 +171,12 @@ fn environment(out: &mut Writer, level: usize, container: &Value) {
         let (name, source) = (text(&variable["name"]), &variable["valueFrom"]);
         let value = if source["fieldRef"].is_object() {
             let field = &source["fieldRef"];
-            format!(" ({}:{})", or(&field["apiVersion"], "v1"), text(&field["fieldPath"]))
+            let path = text(&field["fieldPath"]);
+            let value = pod.map(|pod| field_of(pod, &path)).unwrap_or_default();
+            format!("{value} ({}:{path})", or(&field["apiVersion"], "v1"))
         } else if source["resourceFieldRef"].is_object() {
-            text(&source["resourceFieldRef"]["resource"])
+            let resource = text(&source["resourceFieldRef"]["resource"]);
+            format!("{} ({resource})", amount(container, &source["resourceFieldRef"]))
         } else if source["secretKeyRef"].is_object() {
             let key = &source["secretKeyRef"];
             let optional = key["optional"] == true;
@@ -194,6 +198,39 @@ fn environment(out: &mut Writer, level: usize, container: &Value) {
         };
         out.line(level + 1, &format!("{name}:\t{value}"));
     }
+}
+
+/// What a field path of the downward API finds in a pod.
+fn field_of(pod: &Value, path: &str) -> String {
+    if let Some((map, key)) = path.strip_suffix("']").and_then(|path| path.split_once("['")) {
+        let field = map.trim_start_matches("metadata.");
+        return text(&pod["metadata"][field][key]);
+    }
+    match path {
+        "status.podIPs" => {
+            let all: Vec<String> =
+                list(&pod["status"]["podIPs"]).iter().map(|address| text(&address["ip"])).collect();
+            all.join(",")
+        }
+        _ => text(path.split('.').fold(pod, |value, step| &value[step])),
+    }
+}
+
+/// What a container asks for, in units of the divisor, rounded up.
+fn amount(container: &Value, reference: &Value) -> String {
+    use machinery::quantity::Quantity;
+    let resource = text(&reference["resource"]);
+    let (field, name) = resource.split_once('.').unwrap_or((&resource, ""));
+    let milli = |text: &str| Quantity::parse(text).map_or(0, |amount| i128::from(amount.milli_value()));
+    let value = match container["resources"][field][name].as_str() {
+        Some(text) => milli(text),
+        // Without a limit it is what the node has, which is not known here.
+        None if field == "limits" => return "node allocatable".to_owned(),
+        None => 0,
+    };
+    let divisor = reference["divisor"].as_str().map_or(1000, milli);
+    let divisor = if divisor == 0 { 1000 } else { divisor };
+    ((value + divisor - 1) / divisor).to_string()
 }
 
 fn mounts(out: &mut Writer, level: usize, container: &Value) {

@@ -1,5 +1,6 @@
 //! Namespaces, config maps and secrets.
 
+use super::quota;
 use super::writer::{Writer, list, text};
 use crate::error::Result;
 use crate::session::Session;
@@ -24,7 +25,7 @@ pub(super) async fn config_map(_: &Session, object: &Value, out: &mut Writer) ->
     for (key, value) in sorted(&object["data"]) {
         out.line(0, &format!("{key}:"));
         out.line(0, "----");
-        out.line(0, &format!("{}\n", text(value)));
+        out.line(0, &text(value));
         out.line(0, "");
     }
     out.line(0, "");
@@ -69,49 +70,8 @@ pub(super) async fn namespace(session: &Session, object: &Value, out: &mut Write
     let rest = session.rest().await?;
     let quotas =
         rest.get(&session.discovery().await?.find("resourcequotas")?.path(Some(&name), None)).await?;
-    if list(&quotas["items"]).is_empty() {
-        out.line(0, "");
-        out.line(0, "No resource quota.");
-    } else {
-        out.line(0, "");
-        out.line(0, "Resource Quotas");
-        for quota in list(&quotas["items"]) {
-            out.line(1, &format!("Name:\t{}", text(&quota["metadata"]["name"])));
-            out.line(1, "Resource\tUsed\tHard");
-            out.line(1, "--------\t---\t---");
-            for (resource, hard) in sorted(&quota["status"]["hard"]) {
-                let used = text(&quota["status"]["used"][resource.as_str()]);
-                out.line(1, &format!("{resource}\t{used}\t{}", text(hard)));
-            }
-        }
-    }
+    quota::of_namespace(out, list(&quotas["items"]));
     let ranges = rest.get(&session.discovery().await?.find("limitranges")?.path(Some(&name), None)).await?;
-    out.line(0, "");
-    if list(&ranges["items"]).is_empty() {
-        out.line(0, "No LimitRange resource.");
-        return Ok(());
-    }
-    out.line(0, "Resource Limits");
-    out.line(1, "Type\tResource\tMin\tMax\tDefault Request\tDefault Limit\tMax Limit/Request Ratio");
-    out.line(1, "----\t--------\t---\t---\t---------------\t-------------\t-----------------------");
-    for range in list(&ranges["items"]) {
-        for limit in list(&range["spec"]["limits"]) {
-            let fields = ["min", "max", "defaultRequest", "default", "maxLimitRequestRatio"];
-            let mut resources: Vec<&String> = fields
-                .iter()
-                .filter_map(|field| limit[*field].as_object())
-                .flat_map(|map| map.keys())
-                .collect();
-            resources.sort();
-            resources.dedup();
-            for resource in resources {
-                let cells = fields.map(|field| {
-                    let value = &limit[field][resource.as_str()];
-                    if value.is_null() { "-".to_owned() } else { text(value) }
-                });
-                out.line(1, &format!("{}\t{resource}\t{}", text(&limit["type"]), cells.join("\t")));
-            }
-        }
-    }
+    quota::ranges_of_namespace(out, list(&ranges["items"]));
     Ok(())
 }

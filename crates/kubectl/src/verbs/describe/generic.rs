@@ -7,7 +7,9 @@ use serde_json::{Map, Value};
 const MAX_DEPTH: usize = 32;
 
 pub(super) fn describe(object: &Value, out: &mut Writer) {
-    out.head(object);
+    out.field(0, "Name", &text(&object["metadata"]["name"]));
+    out.line(0, &format!("Namespace:\t{}", text(&object["metadata"]["namespace"])));
+    out.labels(object);
     let empty = Map::new();
     let map = object.as_object().unwrap_or(&empty);
     out.field(0, "API Version", &text(&object["apiVersion"]));
@@ -50,29 +52,39 @@ fn fields(out: &mut Writer, level: usize, map: &Map<String, Value>) {
     }
 }
 
-/// `lastTransitionTime` as `Last Transition Time`; names that are no field names stay.
+/// Words that are written in capitals.
+const ACRONYMS: &[&str] = &["API", "URL", "UID", "OSB", "GUID"];
+
+/// `lastTransitionTime` as `Last Transition Time`; names with anything but letters and minus signs stay.
 fn words(key: &str) -> String {
-    if !key.chars().all(char::is_alphanumeric) {
+    if !key.chars().all(|c| c.is_alphabetic() || c == '-') {
         return key.to_owned();
     }
-    let mut out = String::new();
-    let characters: Vec<char> = key.chars().collect();
-    for (at, character) in characters.iter().enumerate() {
-        if at == 0 {
-            out.extend(character.to_uppercase());
-            continue;
+    // Runs of one kind of character; the last capital of a run belongs to the small letters behind it.
+    let kind = |c: char| (c.is_uppercase(), c == '-');
+    let mut runs: Vec<String> = Vec::new();
+    for c in key.chars() {
+        match runs.last_mut() {
+            Some(run) if run.chars().last().is_some_and(|last| kind(last) == kind(c)) => run.push(c),
+            Some(run) if c.is_lowercase() && run.chars().all(char::is_uppercase) => {
+                let capital = run.pop().unwrap_or_default();
+                if run.is_empty() {
+                    runs.pop();
+                }
+                runs.push(format!("{capital}{c}"));
+            }
+            _ => runs.push(c.to_string()),
         }
-        let after_lower = characters[at - 1].is_lowercase();
-        let before_lower = characters.get(at + 1).is_some_and(|next| next.is_lowercase());
-        if character.is_uppercase() && (after_lower || before_lower) {
-            out.push(' ');
+    }
+    let shown = |run: &String| {
+        let upper = run.to_uppercase();
+        if ACRONYMS.contains(&upper.as_str()) {
+            return upper;
         }
-        out.push(*character);
-    }
-    match out.as_str() {
-        "Uid" => "UID".to_owned(),
-        _ => out,
-    }
+        let mut rest = run.chars();
+        rest.next().map_or_else(String::new, |first| first.to_uppercase().chain(rest).collect())
+    };
+    runs.iter().map(shown).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -84,5 +96,8 @@ mod tests {
         assert_eq!(words("lastTransitionTime"), "Last Transition Time");
         assert_eq!(words("podCIDR"), "Pod CIDR");
         assert_eq!(words("a.b/c"), "a.b/c");
+        assert_eq!(words("apiVersion"), "API Version");
+        assert_eq!(words("x-kubernetes-a"), "X - Kubernetes - A");
+        assert_eq!(words("openAPIV3Schema"), "openAPIV3Schema");
     }
 }

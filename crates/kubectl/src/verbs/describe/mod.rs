@@ -2,10 +2,15 @@
 //! shown field by field.
 
 mod containers;
+mod cron;
 mod data;
 mod generic;
+mod network;
 mod node;
 mod pod;
+mod policy;
+mod quota;
+pub(crate) mod rbac;
 mod service;
 mod storage;
 mod volumes;
@@ -16,7 +21,7 @@ pub(crate) use pod::template as pod_template;
 
 use super::{Group, Verb};
 use crate::error::{Error, Result, fail};
-use crate::flags::{self, is_set, positional, switch, words};
+use crate::flags::{self, is_set, positional, switch};
 use crate::select::{self, Found, Selectors, Target};
 use crate::session::Session;
 use clap::ArgMatches;
@@ -49,6 +54,21 @@ pub(crate) const VERB: Verb = Verb {
 /// Writes what is known of an object; may look up what belongs to it.
 type Describe = for<'a> fn(&'a Session, &'a Value, &'a mut Writer) -> BoxFuture<'a, Result<()>>;
 
+const NETWORK: &str = "networking.k8s.io";
+const RBAC: &str = "rbac.authorization.k8s.io";
+/// Kinds that are shown without events, as upstream.
+const EVENTLESS: &[&str] = &[
+    "Secret",
+    "Namespace",
+    "Role",
+    "ClusterRole",
+    "RoleBinding",
+    "ClusterRoleBinding",
+    "NetworkPolicy",
+    "ResourceQuota",
+    "LimitRange",
+];
+
 /// Group, kind, and what describes it.
 const DESCRIBERS: &[(&str, &str, Describe)] = &[
     ("", "Pod", |session, object, out| Box::pin(pod::describe(session, object, out))),
@@ -67,13 +87,36 @@ const DESCRIBERS: &[(&str, &str, Describe)] = &[
     ("", "Secret", |session, object, out| Box::pin(data::secret(session, object, out))),
     ("", "PersistentVolumeClaim", |session, object, out| Box::pin(storage::claim(session, object, out))),
     ("", "PersistentVolume", |session, object, out| Box::pin(storage::volume(session, object, out))),
+    ("storage.k8s.io", "StorageClass", |session, object, out| Box::pin(storage::class(session, object, out))),
+    ("batch", "CronJob", |session, object, out| Box::pin(cron::describe(session, object, out))),
+    (NETWORK, "Ingress", |session, object, out| Box::pin(network::ingress(session, object, out))),
+    (NETWORK, "IngressClass", |session, object, out| Box::pin(network::ingress_class(session, object, out))),
+    (NETWORK, "NetworkPolicy", |session, object, out| Box::pin(network::policy(session, object, out))),
+    ("", "Endpoints", |session, object, out| Box::pin(network::old_endpoints(session, object, out))),
+    ("discovery.k8s.io", "EndpointSlice", |session, object, out| {
+        Box::pin(network::slice(session, object, out))
+    }),
+    (RBAC, "Role", |session, object, out| Box::pin(rbac::role(session, object, out))),
+    (RBAC, "ClusterRole", |session, object, out| Box::pin(rbac::role(session, object, out))),
+    (RBAC, "RoleBinding", |session, object, out| Box::pin(rbac::binding(session, object, out))),
+    (RBAC, "ClusterRoleBinding", |session, object, out| Box::pin(rbac::binding(session, object, out))),
+    ("", "ServiceAccount", |session, object, out| Box::pin(rbac::service_account(session, object, out))),
+    ("", "ResourceQuota", |session, object, out| Box::pin(quota::quota(session, object, out))),
+    ("", "LimitRange", |session, object, out| Box::pin(quota::limit_range(session, object, out))),
+    ("policy", "PodDisruptionBudget", |session, object, out| Box::pin(policy::budget(session, object, out))),
+    ("autoscaling", "HorizontalPodAutoscaler", |session, object, out| {
+        Box::pin(policy::autoscaler(session, object, out))
+    }),
+    ("scheduling.k8s.io", "PriorityClass", |session, object, out| {
+        Box::pin(policy::priority_class(session, object, out))
+    }),
 ];
 
 async fn run(session: &Session, matches: &ArgMatches) -> Result<()> {
     let rest = session.rest().await?;
     let args = positional(matches);
     let selectors = Selectors::of(matches);
-    let targets = if !words(matches, "filename").is_empty() {
+    let targets = if select::from_files(matches) {
         let files = select::manifests(session, matches).await?;
         let target = |file: Found| Target {
             resource: file.resource,
@@ -129,7 +172,7 @@ async fn describe(session: &Session, object: &Found, events: bool) -> Result<Str
         Some((_, _, describe)) => describe(session, &object.value, &mut out).await?,
         None => generic::describe(&object.value, &mut out),
     }
-    let eventless = matches!(object.resource.kind.as_str(), "Secret" | "Namespace");
+    let eventless = EVENTLESS.contains(&object.resource.kind.as_str());
     if events && !eventless {
         self::events(session, object, &mut out).await?;
     }

@@ -142,12 +142,21 @@ async fn pods(session: &Session, node: &Value, out: &mut Writer) -> Result<()> {
     out.line(1, "(Total limits may be over 100 percent, i.e., overcommitted.)");
     out.line(1, "Resource\tRequests\tLimits");
     out.line(1, "--------\t--------\t------");
-    for resource in ["cpu", "memory", "ephemeral-storage"] {
+    let standard = ["cpu", "memory", "ephemeral-storage"];
+    let mut others: Vec<&str> =
+        whole.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+    others.retain(|name| !standard.contains(name) && *name != "pods");
+    others.sort_by_key(|name| (!name.starts_with("hugepages-"), *name));
+    for resource in standard.into_iter().chain(others) {
         let cells: Vec<String> = ["requests", "limits"]
             .iter()
             .map(|field| {
                 let amount: i64 = pods.iter().map(|pod| demand(pod, field, resource)).sum();
-                format!("{} ({}%)", shown(amount, resource), percent(amount, &whole[resource]))
+                if standard.contains(&resource) || resource.starts_with("hugepages-") {
+                    format!("{} ({}%)", shown(amount, resource), percent(amount, &whole[resource]))
+                } else {
+                    Quantity::from_milli(amount, Format::DecimalSi).to_string()
+                }
             })
             .collect();
         out.line(1, &format!("{resource}\t{}", cells.join("\t")));

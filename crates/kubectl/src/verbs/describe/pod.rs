@@ -53,14 +53,22 @@ pub(super) async fn describe(session: &Session, pod: &Value, out: &mut Writer) -
         }
     }
     out.field(0, "Controlled By", &controller(pod));
-    containers(out, 0, "Init Containers", &spec["initContainers"], Some(&status["initContainerStatuses"]));
-    containers(out, 0, "Containers", &spec["containers"], Some(&status["containerStatuses"]));
+    containers(
+        out,
+        0,
+        "Init Containers",
+        &spec["initContainers"],
+        Some(&status["initContainerStatuses"]),
+        Some(pod),
+    );
+    containers(out, 0, "Containers", &spec["containers"], Some(&status["containerStatuses"]), Some(pod));
     containers(
         out,
         0,
         "Ephemeral Containers",
         &spec["ephemeralContainers"],
         Some(&status["ephemeralContainerStatuses"]),
+        Some(pod),
     );
     for gate in list(&spec["readinessGates"]).iter().take(1) {
         out.line(0, "Readiness Gates:");
@@ -93,11 +101,12 @@ fn placement(out: &mut Writer, spec: &Value) {
 }
 
 fn tolerations(out: &mut Writer, all: &Value) {
-    let all = list(all);
+    let mut all: Vec<&Value> = list(all).iter().collect();
     if all.is_empty() {
         return out.line(0, "Tolerations:\t<none>");
     }
-    for (at, toleration) in all.iter().enumerate() {
+    all.sort_by_key(|toleration| text(&toleration["key"]));
+    for (at, toleration) in all.into_iter().enumerate() {
         let mut line = text(&toleration["key"]);
         let value = text(&toleration["value"]);
         if !value.is_empty() {
@@ -132,8 +141,8 @@ pub(super) fn write_template(out: &mut Writer, template: &Value) {
         out.annotations(1, &template["metadata"]["annotations"]);
     }
     out.field(1, "Service Account", &text(&spec["serviceAccountName"]));
-    containers(out, 1, "Init Containers", &spec["initContainers"], None);
-    containers(out, 1, "Containers", &spec["containers"], None);
+    containers(out, 1, "Init Containers", &spec["initContainers"], None, None);
+    containers(out, 1, "Containers", &spec["containers"], None, None);
     volumes(out, 1, &spec["volumes"]);
     out.field(1, "Priority Class Name", &text(&spec["priorityClassName"]));
     out.map(1, "Node-Selectors", &spec["nodeSelector"]);

@@ -42,7 +42,7 @@ pub(super) async fn describe(session: &Session, object: &Value, out: &mut Writer
     Ok(())
 }
 
-async fn slices(session: &Session, meta: &Value) -> Result<Vec<Value>> {
+pub(super) async fn slices(session: &Session, meta: &Value) -> Result<Vec<Value>> {
     let resource = session.discovery().await?.find("endpointslices.discovery.k8s.io")?;
     let labels = format!("kubernetes.io/service-name={}", text(&meta["name"]));
     let url = Url::new(resource.path(meta["namespace"].as_str(), None)).with("labelSelector", Some(&labels));
@@ -51,7 +51,7 @@ async fn slices(session: &Session, meta: &Value) -> Result<Vec<Value>> {
 }
 
 /// Up to three addresses, and how many more there are.
-fn endpoints(slices: &[Value], port_name: &Value) -> String {
+pub(super) fn endpoints(slices: &[Value], port_name: &Value) -> String {
     let wanted = port_name.as_str().unwrap_or_default();
     let mut all = Vec::new();
     for slice in slices {

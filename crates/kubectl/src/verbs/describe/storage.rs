@@ -3,6 +3,7 @@
 use super::volumes::source;
 use super::writer::{Writer, list, or, text};
 use crate::error::Result;
+use crate::print::labels_text;
 use crate::session::Session;
 use serde_json::Value;
 
@@ -81,26 +82,76 @@ pub(super) async fn volume(_: &Session, object: &Value, out: &mut Writer) -> Res
     out.line(0, &format!("Access Modes:\t{}", modes(&spec["accessModes"])));
     out.field(0, "VolumeMode", or(&spec["volumeMode"], "Filesystem"));
     out.line(0, &format!("Capacity:\t{}", text(&spec["capacity"]["storage"])));
-    let terms = list(&spec["nodeAffinity"]["required"]["nodeSelectorTerms"]);
-    if terms.is_empty() {
-        out.line(0, "Node Affinity:\t<none>");
-    } else {
-        out.line(0, "Node Affinity:");
-        out.line(1, "Required Terms:");
-        for (at, term) in terms.iter().enumerate() {
-            let all: Vec<String> = list(&term["matchExpressions"])
-                .iter()
-                .map(|expression| {
-                    let values: Vec<String> = list(&expression["values"]).iter().map(text).collect();
-                    let operator = text(&expression["operator"]).to_lowercase();
-                    format!("{} {operator} [{}]", text(&expression["key"]), values.join(", "))
-                })
-                .collect();
-            out.line(2, &format!("Term {at}:\t{}", all.join(", ")));
-        }
-    }
+    terms(out, &spec["nodeAffinity"]["required"]["nodeSelectorTerms"]);
     out.line(0, &format!("Message:\t{}", text(&object["status"]["message"])));
     out.line(0, "Source:");
-    source(out, 1, spec);
+    source(out, 2, spec);
+    Ok(())
+}
+
+/// One `key in [a, b]` a line.
+fn expressions(out: &mut Writer, label: &str, all: &Value) {
+    for (at, expression) in list(all).iter().enumerate() {
+        let values: Vec<String> = list(&expression["values"]).iter().map(text).collect();
+        let operator = expression["operator"].as_str().unwrap_or("In").to_lowercase();
+        let values = if values.is_empty() { String::new() } else { format!(" [{}]", values.join(", ")) };
+        let label = if at == 0 { format!("{label}:") } else { String::new() };
+        let margin = if at == 0 { 2 } else { 0 };
+        out.line(margin, &format!("{label}\t{} {operator}{values}", text(&expression["key"])));
+    }
+}
+
+fn terms(out: &mut Writer, terms: &Value) {
+    let terms = list(terms);
+    if terms.is_empty() {
+        return out.line(0, "Node Affinity:\t<none>");
+    }
+    out.line(0, "Node Affinity:\t");
+    out.line(1, "Required Terms:\t");
+    for (at, term) in terms.iter().enumerate() {
+        expressions(out, &format!("Term {at}"), &term["matchExpressions"]);
+    }
+}
+
+pub(super) async fn class(_: &Session, object: &Value, out: &mut Writer) -> Result<()> {
+    let annotations = &object["metadata"]["annotations"];
+    out.field(0, "Name", &text(&object["metadata"]["name"]));
+    let default = annotations["storageclass.kubernetes.io/is-default-class"] == "true"
+        || annotations["storageclass.beta.kubernetes.io/is-default-class"] == "true";
+    out.field(0, "IsDefaultClass", if default { "Yes" } else { "No" });
+    out.line(0, &format!("Annotations:\t{}", labels_text(annotations.as_object())));
+    out.field(0, "Provisioner", &text(&object["provisioner"]));
+    out.field(0, "Parameters", &labels_text(object["parameters"].as_object()));
+    out.field(
+        0,
+        "AllowVolumeExpansion",
+        match object["allowVolumeExpansion"].as_bool() {
+            Some(true) => "True",
+            Some(false) => "False",
+            None => "<unset>",
+        },
+    );
+    let options = list(&object["mountOptions"]);
+    if options.is_empty() {
+        out.line(0, "MountOptions:\t<none>");
+    } else {
+        out.line(0, "MountOptions:");
+        options.iter().for_each(|option| out.line(1, &text(option)));
+    }
+    out.field(0, "ReclaimPolicy", &text(&object["reclaimPolicy"]));
+    out.field(0, "VolumeBindingMode", &text(&object["volumeBindingMode"]));
+    let topologies = list(&object["allowedTopologies"]);
+    if topologies.is_empty() {
+        out.line(0, "AllowedTopologies:\t<none>");
+    } else {
+        out.line(0, "AllowedTopologies:\t");
+        for (at, term) in topologies.iter().enumerate() {
+            for (number, expression) in list(&term["matchLabelExpressions"]).iter().enumerate() {
+                let values: Vec<String> = list(&expression["values"]).iter().map(text).collect();
+                let label = if number == 0 { format!("  Term {at}:") } else { String::new() };
+                out.line(0, &format!("{label}\t{} in [{}]", text(&expression["key"]), values.join(", ")));
+            }
+        }
+    }
     Ok(())
 }

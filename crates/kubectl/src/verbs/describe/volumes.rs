@@ -35,16 +35,6 @@ const SOURCES: &[Row] = &[
     ),
     ("local", "LocalVolume (a persistent volume backed by local storage on a node)", &[("Path", "path")]),
     (
-        "csi",
-        "CSI (a Container Storage Interface (CSI) volume source)",
-        &[
-            ("Driver", "driver"),
-            ("FSType", "fsType"),
-            ("VolumeHandle", "volumeHandle"),
-            ("ReadOnly", "readOnly"),
-        ],
-    ),
-    (
         "image",
         "Image (a container image or OCI artifact)",
         &[("Reference", "reference"), ("PullPolicy", "pullPolicy")],
@@ -74,6 +64,12 @@ pub(super) fn source(out: &mut Writer, level: usize, holder: &Value) {
             return;
         }
     }
+    if holder["csi"].is_object() {
+        return csi(out, level, &holder["csi"]);
+    }
+    if holder["ephemeral"].is_object() {
+        return ephemeral(out, level, &holder["ephemeral"]["volumeClaimTemplate"]);
+    }
     if holder["projected"].is_object() {
         return projected(out, level, &holder["projected"]);
     }
@@ -88,6 +84,48 @@ pub(super) fn source(out: &mut Writer, level: usize, holder: &Value) {
         return;
     }
     out.line(level, "Type:\t<unknown>");
+}
+
+fn csi(out: &mut Writer, level: usize, csi: &Value) {
+    out.line(level, "Type:\tCSI (a Container Storage Interface (CSI) volume source)");
+    for (label, field) in [("Driver", "driver"), ("FSType", "fsType")] {
+        out.line(level, &format!("{label}:\t{}", text(&csi[field])));
+    }
+    if csi["volumeHandle"].is_string() {
+        out.line(level, &format!("VolumeHandle:\t{}", text(&csi["volumeHandle"])));
+    }
+    out.line(level, &format!("ReadOnly:\t{}", csi["readOnly"] == true));
+    indented_map(out, level, "VolumeAttributes", &csi["volumeAttributes"]);
+}
+
+/// A map whose entries stand a little further right than other values.
+fn indented_map(out: &mut Writer, level: usize, label: &str, map: &Value) {
+    let mut pairs: Vec<String> =
+        map.as_object().into_iter().flatten().map(|(key, value)| format!("{key}={}", text(value))).collect();
+    pairs.sort();
+    if pairs.is_empty() {
+        pairs.push("<none>".to_owned());
+    }
+    for (at, pair) in pairs.iter().enumerate() {
+        let label = if at == 0 { format!("{label}:") } else { String::new() };
+        out.line(level, &format!("{label}\t    {pair}"));
+    }
+}
+
+fn ephemeral(out: &mut Writer, level: usize, claim: &Value) {
+    let (meta, spec) = (&claim["metadata"], &claim["spec"]);
+    out.line(
+        level,
+        "Type:\tEphemeralVolume (an inline specification for a volume that gets created and deleted with the pod)",
+    );
+    out.line(level, &format!("StorageClass:\t{}", text(&spec["storageClassName"])));
+    out.line(level, &format!("Volume:\t{}", text(&spec["volumeName"])));
+    indented_map(out, level, "Labels", &meta["labels"]);
+    indented_map(out, level, "Annotations", &meta["annotations"]);
+    // Only a bound claim has a capacity and modes, and this one is a template.
+    out.line(level, "Capacity:\t");
+    out.line(level, "Access Modes:\t");
+    out.line(level, &format!("VolumeMode:\t{}", super::writer::or(&spec["volumeMode"], "Filesystem")));
 }
 
 fn projected(out: &mut Writer, level: usize, projected: &Value) {

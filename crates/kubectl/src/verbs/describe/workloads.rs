@@ -74,7 +74,8 @@ pub(super) async fn deployment(session: &Session, object: &Value, out: &mut Writ
     }
     write_template(out, &spec["template"]);
     out.conditions(object, CONDITIONS);
-    let sets = owned(session, object, "replicasets.apps").await?;
+    let mut sets = owned(session, object, "replicasets.apps").await?;
+    sets.sort_by_key(|set| (text(&set["metadata"]["creationTimestamp"]), text(&set["metadata"]["name"])));
     if sets.is_empty() {
         return Ok(());
     }

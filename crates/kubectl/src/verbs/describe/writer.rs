@@ -6,6 +6,15 @@ use k8s_openapi::jiff::Timestamp;
 use k8s_openapi::jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 
+/// Longest annotation that stands behind its key.
+const ANNOTATION: usize = 140;
+
+/// A line of an annotation, cut where upstream cuts it.
+fn shortened(line: &str) -> String {
+    let cut: String = line.chars().take(ANNOTATION - 2).collect();
+    if cut.len() < line.len() { cut + "..." } else { cut }
+}
+
 /// Indented lines of cells.
 #[derive(Debug)]
 pub(crate) struct Writer {
@@ -21,7 +30,8 @@ impl Default for Writer {
 impl Writer {
     /// A line at a level; cells end with tabs.
     pub(crate) fn line(&mut self, level: usize, text: &str) {
-        self.tabs.write(&format!("{}{text}", "  ".repeat(level)));
+        // The line feed that is cut off again is this one, never the text's own.
+        self.tabs.write(&format!("{}{text}\n", "  ".repeat(level)));
     }
 
     /// `Label:  value`; nothing for an empty one.
@@ -48,10 +58,9 @@ impl Writer {
         self.entries(level, "Annotations", Some(&shown), |key, value| {
             let value = text(value);
             let value = value.trim_end_matches('\n');
-            if value.len() > 140 || value.contains('\n') {
-                let cut: String = value.chars().take(140).collect();
-                let dots = if cut.len() < value.len() { "..." } else { "" };
-                return format!("{key}:\n  {}{dots}", cut.replace('\n', "\n  "));
+            if value.len() + key.len() + 2 > ANNOTATION || value.contains('\n') {
+                let lines: Vec<String> = value.split('\n').map(shortened).collect();
+                return format!("{key}:\n  {}", lines.join("\n  "));
             }
             format!("{key}: {value}")
         });

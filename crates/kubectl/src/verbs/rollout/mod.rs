@@ -30,7 +30,7 @@ pub(crate) const VERB: Verb = Verb {
         };
         let write = move |name: &'static str, about: &'static str| {
             common(Command::new(name).about(about))
-                .arg(flags::output())
+                .args(flags::output())
                 .arg(flags::dry_run())
                 .arg(flags::field_manager("kubectl-rollout"))
         };
@@ -45,7 +45,7 @@ pub(crate) const VERB: Verb = Verb {
             )
             .subcommand(
                 common(Command::new("history").about("Show earlier revisions"))
-                    .arg(flags::output())
+                    .args(flags::output())
                     .arg(number("revision", "0", "Show this revision's pod template")),
             )
             .subcommand(write("undo", "Go back to an earlier revision").arg(number(
@@ -62,7 +62,7 @@ pub(crate) const VERB: Verb = Verb {
 
 async fn run(session: &Session, matches: &ArgMatches) -> Result<()> {
     let Some((verb, matches)) = matches.subcommand() else { return Ok(()) };
-    if flags::positional(matches).is_empty() && flags::words(matches, "filename").is_empty() {
+    if flags::positional(matches).is_empty() && !select::from_files(matches) {
         return fail("required resource not specified");
     }
     let found = select::live_of(session, matches).await?;

@@ -1,5 +1,7 @@
 //! `config`: shows and changes kubeconfig files.
 
+mod change;
+
 use super::{Group, Verb};
 use crate::error::{Result, fail, message};
 use crate::flags::{self, flag, is_set, positional, text, value};
@@ -24,6 +26,7 @@ pub(crate) const VERB: Verb = Verb {
         command
             .subcommand_required(true)
             .arg_required_else_help(true)
+            .subcommands(change::commands())
             .subcommand(
                 Command::new("view")
                     .about("Show the kubeconfig in effect")
@@ -91,7 +94,8 @@ async fn run(session: &Session, matches: &ArgMatches) -> Result<()> {
             write(&path, &file)?;
             session.line(format!("Switched to context {name:?}."))
         }
-        _ => set_context(session, matches),
+        "set-context" => set_context(session, matches),
+        _ => change::run(session, verb, matches),
     }
 }
 
@@ -187,7 +191,11 @@ fn view(session: &Session, matches: &ArgMatches, known: &Kubeconfig) -> Result<(
     if is_set(matches, "minify") {
         let name = known.current_context.clone();
         let Some(context) = known.context(&name).cloned() else {
-            return fail(format!("cannot locate context {name:?}"));
+            return fail(if name.is_empty() {
+                "current-context must exist in order to minify".to_owned()
+            } else {
+                format!("cannot locate context {name:?}")
+            });
         };
         known.contexts.retain(|other| other.name == name);
         known.clusters.retain(|other| other.name == context.cluster);
