@@ -45,6 +45,8 @@ pub(super) struct Session {
     /// Progress was asked for: the store was here then.
     asked: Option<Revision>,
     notify: BoxFuture<'static, ()>,
+    /// Made once: each new one would take a lock that all streams share.
+    stop: BoxFuture<'static, ()>,
     is_over: bool,
 }
 
@@ -58,6 +60,7 @@ enum Input {
 impl Session {
     pub(super) fn new(front: Front, requests: Streaming<WatchRequest>) -> Self {
         let notify = front.0.clock.sleep(front.0.config.progress_interval);
+        let stop = Box::pin(front.0.tasks.stopping().clone().cancelled_owned());
         Self {
             front,
             requests: Some(requests),
@@ -67,6 +70,7 @@ impl Session {
             out: VecDeque::new(),
             asked: None,
             notify,
+            stop,
             is_over: false,
         }
     }
@@ -114,7 +118,7 @@ impl Session {
     }
 
     async fn input(&mut self) -> Input {
-        let Self { front, requests, watches, notify, .. } = self;
+        let Self { requests, watches, notify, stop, .. } = self;
         let request = async {
             match requests {
                 Some(requests) => requests.next().await,
@@ -125,7 +129,7 @@ impl Session {
             request = request => Input::Request(request),
             Some(batch) = watches.next(), if !watches.is_empty() => Input::Batch(batch),
             () = notify => Input::Notify,
-            () = front.0.tasks.stopping().cancelled() => Input::Stop,
+            () = stop => Input::Stop,
         }
     }
 
