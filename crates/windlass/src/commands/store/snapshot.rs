@@ -1,7 +1,7 @@
 //! `windlass store snapshot`: save, restore, status.
 
 use super::place::{Place, new_file, words};
-use super::progress::{self, Progress, Unit, human};
+use super::progress::{Progress, Unit, human};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use std::io::Write;
@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 use store::admin::rpc::SnapshotRequest;
 use store::embedded::{self, Import, Report};
-use store::maintenance::Frozen;
 use store::{StoreError, bolt};
 
 /// Bytes between two syncs of the file: a long one at the end would hold up the store's own.
@@ -183,20 +182,10 @@ fn look(file: &Path) -> Result<Found> {
     let is_etcds = bolt::is_bolt(file)
         .with_context(|| format!("failed to read {}; name a file that exists", file.display()))?;
     let mut progress = Progress::new("verifying", Unit::Bytes);
-    if is_etcds {
-        let contents = bolt::read(file).map_err(damaged)?;
-        let report = Report {
-            revision: contents.revision(),
-            oldest: contents.revision(),
-            keys: contents.keys.len() as u64,
-            leases: contents.leases.len() as u64,
-            bytes: std::fs::metadata(file)?.len(),
-        };
-        return Ok(Found { format: Format::Etcd, report, hash: "verified".to_owned() });
-    }
     let summary = embedded::summarize(file, |done, all| progress.set(done, all)).map_err(damaged)?;
     let hash = summary.hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Found { format: Format::Windlass, report: summary.report, hash })
+    let format = if is_etcds { Format::Etcd } else { Format::Windlass };
+    Ok(Found { format, report: summary.report, hash })
 }
 
 fn status(options: &StatusOptions) -> Result<()> {
@@ -231,6 +220,9 @@ async fn restore(options: &RestoreOptions) -> Result<()> {
             dir.display()
         );
     }
+    if !options.file.is_file() {
+        bail!("there is no file {}; name the snapshot to restore", options.file.display());
+    }
     if options.bump_revision < 0 {
         bail!("--bump-revision must not be negative: resource versions never go back");
     }
@@ -248,22 +240,6 @@ async fn restore(options: &RestoreOptions) -> Result<()> {
 }
 
 fn fill(file: &Path, dir: &Path, ahead: i64) -> Result<Report> {
-    let is_etcds = bolt::is_bolt(file)
-        .with_context(|| format!("failed to read {}; name a file that exists", file.display()))?;
-    let mut progress = Progress::new("restoring", progress::Unit::Bytes);
-    if !is_etcds {
-        let done = embedded::restore_ahead(file, dir, ahead, |done, all| progress.set(done, all));
-        return done.map_err(damaged);
-    }
-    let contents = bolt::read(file).map_err(damaged)?;
-    let revision = contents.revision.checked_add(ahead).context("--bump-revision is too large")?;
-    let mut import = Import::begin(dir, revision)?;
-    for (id, ttl) in contents.leases() {
-        import.lease(id, ttl)?;
-    }
-    for (at, kv) in contents.keys.values().enumerate() {
-        import.key(kv)?;
-        progress.set(at as u64, contents.keys.len() as u64);
-    }
-    Ok(import.finish()?)
+    let mut progress = Progress::new("restoring", Unit::Bytes);
+    embedded::restore_ahead(file, dir, ahead, |done, all| progress.set(done, all)).map_err(damaged)
 }
