@@ -37,6 +37,9 @@ const PAGE: usize = 2000;
 /// Raising the revision leaves as much history behind; it is compacted so often.
 const COMPACT_EVERY: i64 = 100_000;
 
+/// Raising the revision further would take hours.
+const MOST_AHEAD: Revision = 5_000_000;
+
 /// How long etcd gets to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -50,8 +53,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 A place is the directory of a cluster or the URLs of etcd's members, separated by commas. Stop the cluster and every API
 server first. The target must be empty; the source is left as it is. All keys and values are read back and compared.
 
-Into etcd, each revision that the old store is ahead costs a small write: a million takes about a minute. For stores
-that are further, 'snapshot save --format etcd' and 'etcdctl snapshot restore' keep the revisions as they are.")]
+Into etcd, each revision that the old store is ahead costs a small write: some thousands a second. A store that is more
+than five million ahead (one that was restored is) is refused: 'snapshot save --format etcd' and 'etcdctl snapshot restore' keep the revisions as they are.")]
 pub(crate) struct MigrateOptions {
     /// Where the data is
     #[arg(long, value_name = "PLACE")]
@@ -167,6 +170,15 @@ async fn to_etcd(options: &MigrateOptions, data_dir: &Path) -> Result<()> {
     let source = opened.map_err(|error| place.explain(error))?;
     let state = source.freeze();
     let began = target.revision().await?;
+    if state.revision() - began > MOST_AHEAD {
+        bail!(
+            "the store is at revision {} and etcd at {began}; counting that far would take hours, so nothing was changed; \
+             run 'windlass store snapshot save --format etcd FILE --data-dir {}' and 'etcdctl snapshot restore FILE', which \
+             keep the revisions",
+            state.revision(),
+            data_dir.display()
+        );
+    }
     raise(&target, state.revision()).await?;
     let before = target.revision().await?;
     copy(state.as_ref(), &target).await?;
