@@ -18,6 +18,7 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:
   cargo run --release -p bench -- startup
   cargo run --release -p bench -- api --kubeconfig /var/lib/windlass/admin.kubeconfig
+  cargo run --release -p bench -- store --dir /var/lib/windlass
   cargo run --release -p bench -- pod-start --count 20 --kubeconfig admin.kubeconfig --json")]
 struct Cli {
     #[command(subcommand)]
@@ -44,6 +45,8 @@ enum Scenario {
     Memory(scenarios::memory::Options),
     /// Creation of pods to Running and to Ready
     PodStart(scenarios::pod_start::Options),
+    /// The embedded store through its trait: puts, memory, opening, ranges, watchers
+    Store(scenarios::store::Options),
 }
 
 fn main() -> Result<()> {
@@ -63,6 +66,7 @@ fn main() -> Result<()> {
         Scenario::PodStart(options) => {
             runtime.block_on(scenarios::pod_start::run(&options, cli.kubeconfig.as_deref(), &mut report))?;
         }
+        Scenario::Store(options) => runtime.block_on(scenarios::store::run(&options, &mut report))?,
     }
     report.print();
     Ok(())

@@ -7,6 +7,7 @@ pub(crate) mod idle;
 pub(crate) mod memory;
 pub(crate) mod pod_start;
 pub(crate) mod startup;
+pub(crate) mod store;
 
 use anyhow::{Context, Result};
 use client::{HttpTransport, Kubeconfig};
