@@ -73,7 +73,7 @@ async fn run(session: &Session, matches: &ArgMatches) -> Result<()> {
             "spec": spec, "status": {"currentMetrics": null, "desiredReplicas": 0},
         });
         if let Some(namespace) = &object.namespace
-            && (session.namespace_given() || namespace != "default")
+            && *namespace != session.namespace().await?
         {
             scaler["metadata"]["namespace"] = namespace.as_str().into();
         }

@@ -55,11 +55,20 @@ fn manifest(found: &Found) -> Result<Value> {
     Ok(serde_json::from_str(manifest)?)
 }
 
+/// JSON indented by two, as upstream prints only this.
+fn indented(value: &Value) -> String {
+    let halved = |line: &str| {
+        let margin = line.len() - line.trim_start_matches(' ').len();
+        format!("{}\n", &line[margin / 2..])
+    };
+    to_json(value).lines().map(halved).collect()
+}
+
 async fn view(session: &Session, matches: &ArgMatches) -> Result<()> {
     for found in select::live_of(session, matches).await? {
         let manifest = manifest(&found)?;
         match text(matches, "output").unwrap_or("yaml") {
-            "json" => session.out(to_json(&manifest))?,
+            "json" => session.out(indented(&manifest))?,
             "yaml" => session.out(to_yaml(&manifest)?)?,
             other => {
                 return fail(format!(

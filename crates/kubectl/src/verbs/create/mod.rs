@@ -167,7 +167,7 @@ pub(crate) async fn submit_as(
     if report.dry_run.is_client() && report.prints_objects() {
         // Nothing is asked of the server: this is how manifests are written.
         let mut value = value;
-        if session.namespace_given() && is_namespaced(&value) {
+        if session.namespace_given() && shows_namespace(&value) {
             value["metadata"]["namespace"] = session.namespace().await?.into();
         }
         let value = if is_set(matches, "save-config") { annotated(&value) } else { value };
@@ -196,8 +196,9 @@ fn described(value: &Value) -> String {
     }
 }
 
-fn is_namespaced(value: &Value) -> bool {
-    !["Namespace", "ClusterRole", "ClusterRoleBinding", "PriorityClass"]
+/// Kinds that upstream prints with the namespace that was asked for.
+fn shows_namespace(value: &Value) -> bool {
+    !["Namespace", "ClusterRole", "ClusterRoleBinding", "PriorityClass", "HorizontalPodAutoscaler"]
         .contains(&value["kind"].as_str().unwrap_or_default())
 }
 

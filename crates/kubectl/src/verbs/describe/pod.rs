@@ -79,7 +79,7 @@ pub(super) async fn describe(session: &Session, pod: &Value, out: &mut Writer) -
         out.line(0, "Conditions:");
         out.line(1, "Type\tStatus");
         for condition in conditions {
-            out.line(1, &format!("{}\t{} ", text(&condition["type"]), text(&condition["status"])));
+            out.line(1, &format!("{} \t{} ", text(&condition["type"]), text(&condition["status"])));
         }
     }
     volumes(out, 0, &spec["volumes"]);

@@ -100,7 +100,7 @@ pub(super) async fn show(session: &Session, matches: &ArgMatches, object: &Found
     if all.is_empty() {
         return session.line("No rollout history found.");
     }
-    let mut tabs = Tabs::list();
+    let mut tabs = Tabs::describe();
     tabs.row(["REVISION", "CHANGE-CAUSE"]);
     for revision in &all {
         tabs.row([revision.number.to_string(), revision.cause.clone()]);
