@@ -235,8 +235,10 @@ fn a_pod_reaches_the_api_server() {
         assert!(answer.contains("gitVersion") && answer.ends_with("\n200"), "{host}: {answer}");
     }
     // Nobody is trusted who has not the cluster's certificate, and nobody is let in with a wrong token.
-    let distrusted = ask("", "https://kubernetes.default.svc/version");
-    assert!(distrusted.contains("unable to get local issuer certificate"), "{distrusted}");
+    let other = cluster.dir().join("pki/front-proxy-ca.crt");
+    kubectl(&cluster, &format!("cp {} client:/tmp/other.crt", other.display()));
+    let distrusted = ask("--cacert /tmp/other.crt", "https://kubernetes.default.svc/version");
+    assert!(distrusted.contains("SSL certificate problem"), "{distrusted}");
     let wrong = ask("--cacert ca.crt -H 'Authorization: Bearer nonsense'", pods);
     assert!(wrong.ends_with("\n401"), "{wrong}");
 }
