@@ -50,7 +50,7 @@ async fn run(session: &Session, matches: &ArgMatches) -> Result<()> {
         vec![select::one(session, &args, "").await?]
     };
     for object in found {
-        create::submit(session, matches, service(matches, &object)?).await?;
+        create::submit_as(session, matches, service(matches, &object)?, "exposed").await?;
     }
     Ok(())
 }
