@@ -1,20 +1,19 @@
 //! The control plane of one process: store, API server, controllers, scheduler.
 
-use crate::files;
 use crate::kubeconfig;
 use crate::layout::Layout;
 use crate::network::{CLUSTER_DOMAIN, POD_CIDR, SERVICE_CIDR};
 use crate::pki::{Authority, Subject, service_account_key};
 use crate::progress::Progress;
-use anyhow::{Context, Result};
+use crate::store::{self, StoreSettings};
+use anyhow::Result;
 use api::transport::Transport;
 use apiserver::{ApiServer, KubeletClient, Listen, ServiceAccounts, UserInfo};
-use client::Client;
+use client::{Client, LeaderConfig, LeaderElector};
 use component::{SharedClock, Tasks, tls};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
-use store::Store;
-use store::embedded::{Embedded, Options};
+use tokio_util::sync::CancellationToken;
 
 const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 
@@ -64,12 +63,20 @@ pub(crate) struct ControlPlane {
     server: ApiServer,
     clock: SharedClock,
     tasks: Tasks,
+    /// Who this process is among those on the same store; `None` when it is alone.
+    leader_identity: Option<String>,
+}
+
+/// Unique among processes of all machines, as upstream makes it.
+fn own_identity() -> String {
+    format!("{}_{}", crate::network::host_name(), uuid::Uuid::new_v4())
 }
 
 impl ControlPlane {
     /// Starts the store and the API server on `listeners`; returns when it answers.
     pub(crate) async fn start(
         layout: &Layout,
+        settings: &StoreSettings,
         identity: &Identity,
         advertise: SocketAddr,
         listeners: Vec<TcpListener>,
@@ -78,16 +85,7 @@ impl ControlPlane {
         progress: &Progress,
     ) -> Result<Self> {
         let step = progress.step("store");
-        let dir = layout.store();
-        files::make_dir(&dir)?;
-        let opened = tokio::task::spawn_blocking(move || Embedded::open(&dir, Options::default())).await?;
-        let store = Arc::new(opened.context("failed to open the store")?);
-        let socket = layout.store_socket();
-        if let Err(error) = store::admin::serve(&socket, store.clone(), tasks).await {
-            // A cluster works without; a path that is too long for a socket is the usual reason.
-            tracing::warn!(%error, socket = %socket.display(), "'windlass store' works only on a stopped cluster");
-        }
-        let store: Arc<dyn Store> = store;
+        let store = store::open(settings, layout, advertise.ip(), tasks).await?;
         let revision = store.revision().await?;
         step.done_with(&if revision > 1 { format!("revision {revision}") } else { String::new() });
 
@@ -109,6 +107,7 @@ impl ControlPlane {
             },
             kubelet: KubeletClient { tls: Some(Arc::new(kubelet_tls)) },
             cluster_domain: CLUSTER_DOMAIN.to_owned(),
+            store_check_timeouts: settings.check_timeouts(),
             ..apiserver::Config::default()
         };
         let listeners = listeners
@@ -117,7 +116,8 @@ impl ControlPlane {
             .collect();
         let server = ApiServer::start(config, listeners, store, clock.clone(), tasks).await?;
         step.done();
-        Ok(Self { server, clock, tasks: tasks.clone() })
+        let leader_identity = settings.is_shared().then(own_identity);
+        Ok(Self { server, clock, tasks: tasks.clone(), leader_identity })
     }
 
     /// The API under an identity.
@@ -143,13 +143,18 @@ impl ControlPlane {
             signer: Some(pair),
             cluster_cidr: (POD_CIDR.network(), POD_CIDR.prefix_len()),
             local_path_root: layout.root().join("local-path"),
+            leader_identity: self.leader_identity.clone(),
             ..controllers::Config::default()
         };
         let client = self.client("system:kube-controller-manager", &[]);
         let (clock, tasks) = (self.clock.clone(), self.tasks.clone());
         self.tasks.spawn("controllers", async move {
-            if let Err(error) = controllers::run(config, client, clock, tasks).await {
-                tracing::error!("the controller manager ended: {error}");
+            while !tasks.stopping().is_cancelled() {
+                let (config, client) = (config.clone(), client.clone());
+                if let Err(error) = controllers::run(config, client, clock.clone(), tasks.clone()).await {
+                    tracing::error!("the controller manager ended: {error}");
+                    return;
+                }
             }
         });
     }
@@ -157,8 +162,25 @@ impl ControlPlane {
     /// Starts the scheduler.
     pub(crate) fn start_scheduler(&self) {
         let client = self.client("system:kube-scheduler", &[]);
-        let run =
-            scheduler::run(scheduler::Config::default(), client, self.clock.clone(), self.tasks.clone());
-        self.tasks.spawn("scheduler", run);
+        let (clock, tasks) = (self.clock.clone(), self.tasks.clone());
+        let Some(identity) = self.leader_identity.clone() else {
+            let run = scheduler::run(scheduler::Config::default(), client, clock, tasks);
+            return self.tasks.spawn("scheduler", run);
+        };
+        let lease = LeaderConfig::new("kube-scheduler", &identity);
+        let elector = LeaderElector::new(client.clone(), lease, clock.clone());
+        self.tasks.spawn("scheduler", async move {
+            let stopping = tasks.stopping().clone();
+            while !stopping.is_cancelled() {
+                let (client, clock, led) = (client.clone(), clock.clone(), tasks.child());
+                let work = |leading: CancellationToken| async move {
+                    let run = scheduler::run(scheduler::Config::default(), client, clock, led.clone());
+                    leading.run_until_cancelled(run).await;
+                    // What it has begun ends too: another one may lead already.
+                    led.stop();
+                };
+                elector.run(&stopping, work).await;
+            }
+        });
     }
 }

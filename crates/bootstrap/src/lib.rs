@@ -1,5 +1,5 @@
-//! From nothing to a cluster: certificates, kubeconfigs, preflight checks, and the `up`, `down` and `status`
-//! commands that assemble the components.
+//! From nothing to a cluster: certificates, kubeconfigs, preflight checks, and the `up`, `down`,
+//! `status` and `server` commands that assemble the components.
 //!
 //! Deliberately absent: what the components do. This crate starts them and tells the user how they fare.
 
@@ -19,6 +19,8 @@ mod pod_network;
 pub mod preflight;
 pub mod progress;
 mod readiness;
+pub mod server;
 pub mod status;
+pub mod store;
 pub mod topology;
 pub mod up;

@@ -15,6 +15,15 @@ pub(crate) const DNS_IP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 /// The domain of the cluster.
 pub(crate) const CLUSTER_DOMAIN: &str = "cluster.local";
 
+/// Name of the node when there is only one and it is this machine.
+pub(crate) fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
+    let valid = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+    let name: String = name.chars().filter(|c| valid(*c)).collect();
+    let name = name.trim_matches(['-', '.']).to_owned();
+    if name.is_empty() { "node-1".to_owned() } else { name }
+}
+
 /// A pair of links that lead nowhere, for machines without a network: the node needs an address that pods can
 /// reach, and packets to Services need a route before they can be translated.
 const OFFLINE: (&str, &str) = ("windlass0", "windlass1");

@@ -6,6 +6,9 @@ use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::store::options::parse_duration;
+use crate::store::{StoreFile, StoreOptions, StoreSettings};
+
 /// Where a cluster lives unless the user says otherwise.
 pub const DATA_DIR: &str = "/var/lib/windlass";
 
@@ -32,6 +35,9 @@ pub struct UpOptions {
     /// Port of the API server on the loopback address and the node's address [default: 6443]
     #[arg(long, value_name = "PORT")]
     pub port: Option<u16>,
+    /// Where the data is.
+    #[command(flatten)]
+    pub store: StoreOptions,
     /// File with settings (kind ClusterConfiguration, apiVersion windlass.io/v1alpha1); flags win
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -65,19 +71,6 @@ pub struct StatusOptions {
     pub wait: Option<Duration>,
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is not a duration; write something like 30s or 2m");
-    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?);
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    match unit {
-        "ms" => Ok(Duration::from_millis(number)),
-        "s" => Ok(Duration::from_secs(number)),
-        "m" => Ok(Duration::from_secs(number * 60)),
-        "h" => Ok(Duration::from_secs(number * 3600)),
-        _ => Err(wrong()),
-    }
-}
-
 /// The settings file.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -90,6 +83,8 @@ struct File {
     nodes: Option<u32>,
     isolated: Option<bool>,
     port: Option<u16>,
+    #[serde(default)]
+    etcd: StoreFile,
 }
 
 /// What to start.
@@ -105,6 +100,8 @@ pub struct Settings {
     pub isolated: bool,
     /// Port of the API server.
     pub port: u16,
+    /// Where the data is.
+    pub store: StoreSettings,
 }
 
 /// More nodes than this on one machine are refused: each is a process with its own runtime and network.
@@ -122,6 +119,7 @@ impl Settings {
             nodes: options.nodes.or(file.nodes).unwrap_or(1),
             isolated: options.isolated || file.isolated.unwrap_or(false),
             port: options.port.or(file.port).unwrap_or(6443),
+            store: StoreSettings::resolve(options.store, file.etcd)?,
         };
         if settings.nodes == 0 || settings.nodes > MAX_NODES {
             bail!("--nodes must be between 1 and {MAX_NODES}");
@@ -172,13 +170,5 @@ mod tests {
     fn several_nodes_need_isolation() {
         let error = Settings::resolve(UpOptions { nodes: Some(2), ..UpOptions::default() }).unwrap_err();
         assert!(error.to_string().contains("--isolated"), "{error}");
-    }
-
-    #[test]
-    fn durations() {
-        assert_eq!(parse_duration("60s"), Ok(Duration::from_secs(60)));
-        assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
-        assert!(parse_duration("2").is_err());
-        assert!(parse_duration("m").is_err());
     }
 }

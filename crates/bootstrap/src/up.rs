@@ -24,15 +24,6 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// How long parts get to end when the cluster is stopped.
 const FAREWELL: Duration = Duration::from_secs(10);
 
-/// Name of the node when there is only one and it is this machine.
-fn host_name() -> String {
-    let name = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
-    let valid = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
-    let name: String = name.chars().filter(|c| valid(*c)).collect();
-    let name = name.trim_matches(['-', '.']).to_owned();
-    if name.is_empty() { "node-1".to_owned() } else { name }
-}
-
 /// Runs the command; returns when the cluster was stopped. Must be called before any other thread exists, because
 /// it may move the process into a network namespace.
 pub fn run(options: UpOptions) -> Result<()> {
@@ -108,7 +99,7 @@ impl Up {
     }
 
     fn first_node(&self, address: Ipv4Addr) -> Place {
-        let alone = || Place { name: host_name(), address, namespace: std::path::PathBuf::new() };
+        let alone = || Place { name: network::host_name(), address, namespace: std::path::PathBuf::new() };
         self.places.first().cloned().unwrap_or_else(alone)
     }
 
@@ -126,6 +117,7 @@ impl Up {
         let identity = Identity::open(&self.layout, advertise)?;
         let control = ControlPlane::start(
             &self.layout,
+            &self.settings.store,
             &identity,
             advertise,
             listeners,

@@ -10,6 +10,7 @@ pub mod etcd;
 pub mod front;
 pub mod kv;
 pub mod maintenance;
+pub mod prefixed;
 pub mod rpc;
 
 pub use kv::{

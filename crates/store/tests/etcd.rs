@@ -77,3 +77,18 @@ async fn progress_by_asking() {
         last = commit.revision;
     }
 }
+
+/// A store that is kept below another prefix looks the same from inside.
+#[tokio::test]
+async fn another_prefix() {
+    let dir = tempfile::tempdir().unwrap();
+    let outside: Arc<dyn store::Store> = Arc::new(Embedded::open(dir.path(), Default::default()).unwrap());
+    let store = Words(Arc::new(store::prefixed::Prefixed::new(outside.clone(), "/registry", "/other/place")));
+    let mut watch = store.watch("/registry/", None, true).await;
+    store.put("/registry/pods/a", "1").await;
+    store.put("compact_rev_key", "1").await;
+    assert_eq!(watch.line().await, "2: +/registry/pods/a=1(-)");
+    assert_eq!(store.dump("/registry/", None).await.unwrap(), ["/registry/pods/a=1"]);
+    let outside = Words(outside);
+    assert_eq!(outside.dump("", None).await.unwrap(), ["/other/place/pods/a=1", "compact_rev_key=1"]);
+}

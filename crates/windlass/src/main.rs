@@ -23,6 +23,8 @@ enum Command {
     Down(bootstrap::options::DownOptions),
     /// Say whether a cluster is ready, and if not, why
     Status(bootstrap::options::StatusOptions),
+    /// Run a control plane without a node
+    Server(bootstrap::server::ServerOptions),
     /// Control a cluster: the built-in kubectl
     #[command(disable_help_flag = true)]
     Kubectl {
@@ -73,6 +75,7 @@ fn main() -> ExitCode {
         Command::Up(options) => bootstrap::up::run(options),
         Command::Down(options) => bootstrap::down::run(&options),
         Command::Status(options) => bootstrap::status::run(&options),
+        Command::Server(options) => bootstrap::server::run(options),
         Command::Image(options) => commands::image::run(options),
         Command::Store(options) => commands::store::run(options),
         Command::Dns(options) => commands::dns::run(&options),

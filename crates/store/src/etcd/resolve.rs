@@ -12,7 +12,11 @@ use crate::kv::{Compare, Event, EventKind, KeyValue, Op, OpResult, Revision, Sto
 use crate::rpc;
 use bytes::Bytes;
 use std::cmp::Ordering;
+use std::time::Duration;
 use tokio::time::timeout;
+
+/// How long a creation is looked for: one that a hanging member holds may not come for minutes.
+const LOOK: Duration = Duration::from_secs(3);
 
 /// Whether no branch of `txn` writes.
 pub(super) fn is_read_only(txn: &Txn) -> bool {
@@ -109,7 +113,7 @@ impl Etcd {
                 Err(Failure::NotTaken(_) | Failure::Unsure(_)) => return Err(StoreError::Unknown(why)),
             }
         } else {
-            timeout(patience, self.find(&guarded, before + 1, None)).await
+            timeout(LOOK, self.find(&guarded, before + 1, None)).await
         };
         match known {
             Ok(Found::Done(revision, previous)) => Ok(TxnResult {
