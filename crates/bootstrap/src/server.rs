@@ -103,7 +103,7 @@ async fn start(
     let identity = Identity::open(layout, advertise)?;
     let clock = SystemClock::shared();
     let control =
-        ControlPlane::start(layout, settings, &identity, advertise, listeners, clock, tasks, &progress)
+        ControlPlane::start(layout, settings, &identity, (advertise, listeners), clock, tasks, &progress)
             .await?;
     control.start_controllers(layout, &identity);
     control.start_scheduler();
