@@ -72,7 +72,9 @@ fn advice(missing: &[&str], legacy: &str) -> Vec<String> {
         })
     };
     let what = |name: &&str| match enabled(name) {
-        true => format!("mount it: mkdir -p /sys/fs/cgroup/{name} && mount -t cgroup -o {name} cgroup /sys/fs/cgroup/{name}"),
+        true => format!(
+            "mount it: mkdir -p /sys/fs/cgroup/{name} && mount -t cgroup -o {name} cgroup /sys/fs/cgroup/{name}"
+        ),
         false => format!("boot with cgroup_enable={name}"),
     };
     missing.iter().map(what).collect()

@@ -69,9 +69,7 @@ impl Registry {
             request.object = Some(attempt_object);
             self.admit(caller, &mut request).await?;
             let reservation = match (self.plugins()?.hooks.get(&def.storage), &mut request.object) {
-                (Some(hook), Some(object)) => {
-                    hook.before(object.as_mut(), None, options.dry_run).await?
-                }
+                (Some(hook), Some(object)) => hook.before(object.as_mut(), None, options.dry_run).await?,
                 _ => Reservation::none(),
             };
             let candidate = Self::validate_new(caller, def, &mut request)?;

@@ -21,11 +21,9 @@ pub(super) async fn answer(front: &Front, request: &Request) -> Response {
             let minor = API_VERSION.rsplit_once('.').map_or(API_VERSION, |(minor, _)| minor);
             json(StatusCode::OK, format!(r#"{{"etcdserver":"{API_VERSION}","etcdcluster":"{minor}.0"}}"#))
         }
-        "/metrics" => with_type(
-            StatusCode::OK,
-            front.0.store.metrics(),
-            "text/plain; version=0.0.4; charset=utf-8",
-        ),
+        "/metrics" => {
+            with_type(StatusCode::OK, front.0.store.metrics(), "text/plain; version=0.0.4; charset=utf-8")
+        }
         _ => plain(StatusCode::NOT_FOUND, "404 page not found\n".to_owned()),
     }
 }
