@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn every_number_is_given_out_once_and_the_low_ones_last() {
-        let mut used = vec![false; 10];
+        let mut used = [false; 10];
         let mut order = Vec::new();
         while let Some(at) = find_free(10, 4, |at| used[at]) {
             assert!(!std::mem::replace(&mut used[at], true));
