@@ -499,7 +499,7 @@ impl Members {
 /// What must be true after all that.
 fn check(machines: &mut Machines, loads: &[Load]) {
     let acknowledged: Vec<&String> = loads.iter().flat_map(|load| &load.acknowledged).collect();
-    for server in 0..2 {
+    for (server, load) in loads.iter().enumerate() {
         assert!(!machines.servers[server].has_ended(), "no API server was restarted");
         let listed = machines.ask(server, |client| async move {
             let page = client.namespaced::<ConfigMap>("default").list(&ListOptions::default()).await.unwrap();
@@ -508,9 +508,8 @@ fn check(machines: &mut Machines, loads: &[Load]) {
         for name in &acknowledged {
             assert!(listed.contains(name), "{name} was acknowledged and is not there");
         }
-        let seen = &loads[server].seen;
         for name in listed.iter().filter(|name| name.starts_with('w')) {
-            assert_eq!(seen.get(name), Some(&1), "the watch of server {server} shows {name} once");
+            assert_eq!(load.seen.get(name), Some(&1), "the watch of server {server} shows {name} once");
         }
     }
     eprintln!("{} writes were acknowledged, all are there, every watch showed each once", acknowledged.len());

@@ -375,7 +375,7 @@ fn a_claim_is_for_any_user_and_goes_with_its_directory() {
     kubectl(&cluster, "delete pod claiming");
     kubectl(&cluster, "delete pvc data");
     kubectl(&cluster, &format!("wait pv/{volume} --for=delete --timeout=60s"));
-    assert_eq!(directories(&cluster), [PathBuf::new(); 0]);
+    assert_eq!(directories(&cluster), Vec::<PathBuf>::new());
     kubectl(
         &cluster,
         "-n kube-system wait pod -l app.kubernetes.io/name=local-path-helper --for=delete --timeout=30s",
