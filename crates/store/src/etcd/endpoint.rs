@@ -54,7 +54,11 @@ impl Address {
         if host.is_empty() {
             return Err(refuse(url, "it has no host"));
         }
-        let port = uri.port_u16().unwrap_or(2379);
+        let port = match uri.port_u16() {
+            Some(port) => port,
+            None if uri.authority().map(http::uri::Authority::as_str) == uri.host() => 2379,
+            None => return Err(refuse(url, "it is not a URL of scheme, host and port")),
+        };
         Ok(Self { url: trimmed.to_owned(), host, port, is_secure })
     }
 
@@ -135,6 +139,7 @@ mod tests {
             ("http://", "not a URL"),
             ("", "not a URL"),
             ("http://a:99999", "not a URL"),
+            ("http://me:secret@a", "not a URL"),
         ] {
             let error = parse(bad, false).unwrap_err().to_string();
             assert!(error.contains(why), "{bad}: {error}");

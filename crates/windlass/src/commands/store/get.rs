@@ -144,9 +144,9 @@ mod tests {
 
     #[test]
     fn values_of_any_kind_are_printed() {
-        let object = kv(br#"{"kind":"X","n":1}"#);
+        let object = kv(br#"{"kind":"X","size":1}"#);
         let comment = "# /registry/x\n# created at 2, changed at 3, version 2, lease 0\n";
-        assert_eq!(yaml(&object, false), format!("{comment}kind: X\nn: 1\n"));
+        assert_eq!(yaml(&object, false), format!("{comment}kind: X\nsize: 1\n"));
         assert_eq!(json(&object)["value"]["kind"], "X");
         assert_eq!(json(&kv(b"plain"))["value"], "plain");
         assert_eq!(json(&kv(b"k8s\0\xff"))["valueBase64"], "azhzAP8=");
