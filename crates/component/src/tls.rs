@@ -1,10 +1,15 @@
 //! TLS from PEM: server and client configurations on the one crypto provider of the binary (ring).
 
+mod anyone;
+
+pub use anyone::client_of_anyone;
+
+use rustls::client::WantsClientCert;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, ServerConfig};
 use std::sync::Arc;
 
 /// PEM that cannot be used; the message says which part and why.
@@ -97,6 +102,14 @@ pub fn client(ca: &[u8], pair: Option<&KeyPair>, alpn: &[&str]) -> Result<Client
         .with_safe_default_protocol_versions()
         .map_err(because("protocol versions"))?
         .with_root_certificates(roots(ca)?);
+    with_identity(builder, pair, alpn)
+}
+
+fn with_identity(
+    builder: ConfigBuilder<ClientConfig, WantsClientCert>,
+    pair: Option<&KeyPair>,
+    alpn: &[&str],
+) -> Result<ClientConfig, TlsError> {
     let mut config = match pair {
         None => builder.with_no_client_auth(),
         Some(pair) => {

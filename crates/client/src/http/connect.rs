@@ -7,10 +7,8 @@ use component::tls::{self, KeyPair};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -23,6 +21,8 @@ use tokio_rustls::client::TlsStream;
 
 /// How long a connection may take, as in client-go.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Protocols that are offered.
+const ALPN: [&str; 2] = ["h2", "http/1.1"];
 /// The machine's own trust store, where distributions keep it.
 const SYSTEM_ROOTS: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
@@ -89,105 +89,29 @@ impl Connector {
 }
 
 fn client_config(config: &Config, pair: Option<&KeyPair>) -> Result<ClientConfig, ConfigError> {
+    let unusable =
+        |error: tls::TlsError| ConfigError::new(format!("{error}; check the certificates of the kubeconfig"));
+    if config.insecure {
+        return tls::client_of_anyone(pair, &ALPN).map_err(unusable);
+    }
     let system;
     let ca = match &config.ca {
         Some(ca) => ca,
         None => {
-            system = system_roots(config.insecure)?;
+            system = system_roots()?;
             &system
         }
     };
-    let unusable =
-        |error: tls::TlsError| ConfigError::new(format!("{error}; check the certificates of the kubeconfig"));
-    let mut client = if config.insecure && ca.is_empty() {
-        insecure_config(pair).map_err(unusable)?
-    } else {
-        tls::client(ca, pair, &["h2", "http/1.1"]).map_err(unusable)?
-    };
-    if config.insecure {
-        client
-            .dangerous()
-            .set_certificate_verifier(Arc::new(AnyCertificate(Arc::new(ring::default_provider()))));
-    }
-    Ok(client)
+    tls::client(ca, pair, &ALPN).map_err(unusable)
 }
 
-/// A configuration without roots, for servers that are not verified at all.
-fn insecure_config(pair: Option<&KeyPair>) -> Result<ClientConfig, tls::TlsError> {
-    let because =
-        |what: &'static str| move |error: rustls::Error| tls::TlsError { what, why: error.to_string() };
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(because("protocol versions"))?
-        .with_root_certificates(rustls::RootCertStore::empty());
-    let mut config = match pair {
-        None => builder.with_no_client_auth(),
-        Some(pair) => {
-            use rustls::pki_types::PrivateKeyDer;
-            use rustls::pki_types::pem::PemObject;
-            let bad = |what: &'static str| {
-                move |error: rustls::pki_types::pem::Error| tls::TlsError { what, why: error.to_string() }
-            };
-            let chain = CertificateDer::pem_slice_iter(&pair.certificate)
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(bad("certificate"))?;
-            let key = PrivateKeyDer::from_pem_slice(&pair.key).map_err(bad("private key"))?;
-            builder.with_client_auth_cert(chain, key).map_err(because("certificate"))?
-        }
-    };
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
-}
-
-fn system_roots(insecure: bool) -> Result<Vec<u8>, ConfigError> {
-    for path in SYSTEM_ROOTS {
-        if let Ok(bundle) = std::fs::read(path) {
-            return Ok(bundle);
-        }
-    }
-    if insecure {
-        return Ok(Vec::new());
-    }
-    Err(ConfigError::new(
-        "failed to find certificate authorities: the configuration has none and the machine has no trust store; \
-         set certificate-authority in the kubeconfig or install ca-certificates",
-    ))
-}
-
-/// Accepts any certificate, for `insecure-skip-tls-verify`. Signatures are still checked.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, signature, &self.0.signature_verification_algorithms)
-    }
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, signature, &self.0.signature_verification_algorithms)
-    }
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+fn system_roots() -> Result<Vec<u8>, ConfigError> {
+    SYSTEM_ROOTS.iter().find_map(|path| std::fs::read(path).ok()).ok_or_else(|| {
+        ConfigError::new(
+            "failed to find certificate authorities: the configuration has none and the machine has no trust store; \
+             set certificate-authority in the kubeconfig or install ca-certificates",
+        )
+    })
 }
 
 impl tower_service::Service<Uri> for Connector {
