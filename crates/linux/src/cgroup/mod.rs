@@ -315,12 +315,8 @@ const REMOVE_TRIES: u32 = 200;
 const REMOVE_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
 
 fn remove_tree(dir: &Path) -> io::Result<()> {
-    let below = match directories_in(dir) {
-        Err(error) if gone(&error) => return Ok(()),
-        below => below?,
-    };
-    for each in below {
-        remove_tree(&each)?;
+    for below in directories_in(dir)? {
+        remove_tree(&below)?;
     }
     // A process that has ended counts for a moment longer, until the scheduler is done with it; v1 has no event
     // for that.
@@ -336,12 +332,18 @@ fn remove_tree(dir: &Path) -> io::Result<()> {
     std::fs::remove_dir(dir)
 }
 
+/// The groups below one; none when it went away meanwhile, as groups do whose processes end.
 fn directories_in(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            found.push(entry.path());
+    let entries = match std::fs::read_dir(dir) {
+        Err(error) if gone(&error) => return Ok(found),
+        entries => entries?,
+    };
+    for entry in entries {
+        match entry {
+            Ok(entry) if entry.file_type()?.is_dir() => found.push(entry.path()),
+            Err(error) if !gone(&error) => return Err(error),
+            _ => {}
         }
     }
     Ok(found)

@@ -133,3 +133,9 @@ fn real_groups_hold_limit_and_kill_processes() {
     parent.remove().unwrap();
     assert!(!group.exists());
 }
+
+#[test]
+fn a_group_that_went_away_has_nothing_below_it() {
+    assert_eq!(directories_in(Path::new("/proc/self/no-group")).unwrap(), Vec::<PathBuf>::new());
+    assert!(directories_in(Path::new("/proc/self/stat")).is_err());
+}
