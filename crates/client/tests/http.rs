@@ -139,6 +139,18 @@ async fn objects_are_read_and_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_nobody_reads_holds_nothing_up() {
+    let world = World::new().await;
+    let client = world.client("admin", "system:masters").await;
+    let maps = client.namespaced::<ConfigMap>("default");
+    let _unread = soon(maps.watch(&ListOptions::default())).await.unwrap();
+    let value = "x".repeat(10_000);
+    for number in 0..100 {
+        soon(maps.create(&map(&format!("map-{number}"), &value))).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn informers_follow_over_the_network() {
     let world = World::new().await;
     let client = world.client("admin", "system:masters").await;

@@ -37,6 +37,10 @@ const MAX_RETRIES: u32 = 10;
 const PING_AFTER: Duration = Duration::from_secs(30);
 /// …and given up after this long without an answer (client-go's values).
 const PING_TIMEOUT: Duration = Duration::from_secs(15);
+/// Bytes of one answer that may be on their way unread, and of all answers of a connection together (client-go's
+/// values). The second is so large because a watch that is not read must not hold up the connection's other answers.
+const STREAM_WINDOW: u32 = 4 << 20;
+const CONNECTION_WINDOW: u32 = 1 << 30;
 
 /// The API over HTTP. Clones share connections.
 #[derive(Clone)]
@@ -84,7 +88,8 @@ impl HttpTransport {
             .http2_keep_alive_interval(PING_AFTER)
             .http2_keep_alive_timeout(PING_TIMEOUT)
             .http2_keep_alive_while_idle(true)
-            .http2_adaptive_window(true)
+            .http2_initial_stream_window_size(STREAM_WINDOW)
+            .http2_initial_connection_window_size(CONNECTION_WINDOW)
             .build(connector.clone());
         let user_agent = HeaderValue::from_static(concat!("windlass/", env!("CARGO_PKG_VERSION")));
         Ok(Self { inner: Arc::new(Inner { config, base, pool, connector, auth, clock, user_agent }) })
