@@ -11,6 +11,7 @@ use client::{
 use component::Tasks;
 use component::clock::SystemClock;
 use component::tls::{self, KeyPair};
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -147,6 +148,27 @@ async fn a_watch_that_nobody_reads_holds_nothing_up() {
     let value = "x".repeat(10_000);
     for number in 0..100 {
         soon(maps.create(&map(&format!("map-{number}"), &value))).await.unwrap();
+    }
+}
+
+/// A connection takes a few hundred streams; a process may watch more than that.
+#[tokio::test(flavor = "multi_thread")]
+async fn six_hundred_watches_leave_room_for_requests() {
+    let world = World::new().await;
+    let client = world.client("admin", "system:masters").await;
+    let maps = client.namespaced::<ConfigMap>("default");
+    let mut watches = Vec::new();
+    for _ in 0..600 {
+        watches.push(soon(maps.watch(&ListOptions::default())).await.unwrap());
+    }
+    soon(maps.create(&map("seen", "1"))).await.unwrap();
+    for watch in &mut watches {
+        soon(async {
+            while !matches!(watch.next().await, Some(Ok(client::Watched::Added(seen)))
+                if seen.metadata.name.as_deref() == Some("seen"))
+            {}
+        })
+        .await;
     }
 }
 

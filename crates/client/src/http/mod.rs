@@ -1,12 +1,13 @@
 //! [`HttpTransport`]: the API over HTTP/2 or HTTP/1.1 and TLS, against anyone's cluster.
 //!
-//! [`connect`] makes connections, [`auth`] adds credentials, [`url`] builds paths, [`decode`] turns bytes into shared
+//! [`connect`] makes connections, [`auth`] adds credentials, [`lanes`] shares them out, [`url`] builds paths, [`decode`] turns bytes into shared
 //! objects; this file joins them. Streams that are not objects (logs, exec, attach, port-forward) go through
 //! [`HttpTransport::raw`], [`HttpTransport::upgrade`] and [`HttpTransport::websocket`].
 
 mod auth;
 mod connect;
 mod decode;
+mod lanes;
 mod transport;
 mod upgrade;
 pub mod url;
@@ -22,8 +23,7 @@ use component::SharedClock;
 use connect::Connector;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper_util::client::legacy::Client as Pool;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use lanes::{Connections, Lanes};
 use machinery::Status;
 use std::fmt;
 use std::sync::Arc;
@@ -33,14 +33,6 @@ use std::time::Duration;
 const MAX_BODY: usize = 1 << 30;
 /// How often a request that the server put off (429, or 503 with Retry-After) is sent again, as in client-go.
 const MAX_RETRIES: u32 = 10;
-/// A silent HTTP/2 connection is probed after this long…
-const PING_AFTER: Duration = Duration::from_secs(30);
-/// …and given up after this long without an answer (client-go's values).
-const PING_TIMEOUT: Duration = Duration::from_secs(15);
-/// Bytes of one answer that may be on their way unread, and of all answers of a connection together (client-go's
-/// values). The second is so large because a watch that is not read must not hold up the connection's other answers.
-const STREAM_WINDOW: u32 = 4 << 20;
-const CONNECTION_WINDOW: u32 = 1 << 30;
 
 /// The API over HTTP. Clones share connections.
 #[derive(Clone)]
@@ -51,7 +43,7 @@ pub struct HttpTransport {
 struct Inner {
     config: Config,
     base: ::http::Uri,
-    pool: Pool<Connector, Full<Bytes>>,
+    lanes: Lanes,
     connector: Connector,
     auth: Authenticator,
     clock: SharedClock,
@@ -82,17 +74,9 @@ impl HttpTransport {
             None => config.client_pair.clone(),
         };
         let connector = Connector::new(&config, pair.as_ref(), clock.clone())?;
-        let pool = Pool::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .http2_keep_alive_interval(PING_AFTER)
-            .http2_keep_alive_timeout(PING_TIMEOUT)
-            .http2_keep_alive_while_idle(true)
-            .http2_initial_stream_window_size(STREAM_WINDOW)
-            .http2_initial_connection_window_size(CONNECTION_WINDOW)
-            .build(connector.clone());
+        let lanes = Lanes::new(connector.clone());
         let user_agent = HeaderValue::from_static(concat!("windlass/", env!("CARGO_PKG_VERSION")));
-        Ok(Self { inner: Arc::new(Inner { config, base, pool, connector, auth, clock, user_agent }) })
+        Ok(Self { inner: Arc::new(Inner { config, base, lanes, connector, auth, clock, user_agent }) })
     }
 
     /// A client over this transport.
@@ -109,6 +93,14 @@ impl HttpTransport {
     /// answers the response unread: its body may be a stream that never ends. Failures of the API become errors.
     /// Puts off and repeats as the server asks.
     pub async fn raw(&self, request: Request<Bytes>) -> Result<Response<Incoming>, Status> {
+        self.exchange(self.inner.lanes.first(), request).await
+    }
+
+    async fn exchange(
+        &self,
+        connections: Connections,
+        request: Request<Bytes>,
+    ) -> Result<Response<Incoming>, Status> {
         let (parts, body) = request.into_parts();
         let mut tries = 0;
         loop {
@@ -117,7 +109,7 @@ impl HttpTransport {
             *request.headers_mut() = parts.headers.clone();
             *request.uri_mut() = self.absolute(&parts.uri)?;
             self.decorate(request.headers_mut()).await?;
-            let sent = self.inner.pool.request(request).await;
+            let sent = connections.request(request).await;
             let response = sent.map_err(|error| self.unreachable(&error))?;
             if response.status() == StatusCode::UNAUTHORIZED && tries == 0 && self.inner.auth.refresh().await
             {

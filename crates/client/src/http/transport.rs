@@ -67,8 +67,11 @@ impl Transport for HttpTransport {
 
     async fn watch(&self, target: &Target, options: &ListOptions) -> Result<WatchStream, Status> {
         let url = Url::new(path(target)).list(options, true).into_string();
-        let response = self.raw(request(Method::GET, &url, JSON)?).await?;
-        Ok(decode::events(response.into_body()).boxed())
+        let place = self.inner.lanes.place();
+        let response = self.exchange(place.connections().clone(), request(Method::GET, &url, JSON)?).await?;
+        let events = decode::events(response.into_body());
+        // The place is given back when the stream is dropped.
+        Ok(events.inspect(move |_| _ = &place).boxed())
     }
 
     async fn create(
