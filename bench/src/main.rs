@@ -3,6 +3,7 @@
 //! Every scenario is bounded in count and time, cleans up after itself, and prints a table or, with `--json`,
 //! one JSON object per row. Deliberately absent: checks of behaviour, which are the tests'.
 
+mod flood;
 mod playground;
 mod process;
 mod report;

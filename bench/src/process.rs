@@ -28,6 +28,18 @@ pub(crate) fn cpu(programs: &[String]) -> Duration {
     Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
 }
 
+/// CPU time that this process has used so far.
+pub(crate) fn own_cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    Duration::from_millis(ticks(&stat).unwrap_or(0) * 1000 / TICKS_PER_SECOND)
+}
+
+/// User and system time of a `stat`.
+fn ticks(stat: &str) -> Option<u64> {
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
+}
+
 /// The processes of these programs.
 pub(crate) fn sample(programs: &[String]) -> BTreeMap<u32, Sample> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -45,9 +57,7 @@ fn process(pid: u32, programs: &[String]) -> Option<Sample> {
     let arguments = read("cmdline")?;
     let command =
         arguments.split('\0').skip(1).take(1).fold(name, |name, argument| format!("{name} {argument}"));
-    let stat = read("stat")?;
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+    let ticks = ticks(&read("stat")?)?;
     let kib = |file: &str, key: &str| {
         let text = read(file)?;
         let line = text.lines().find(|line| line.starts_with(key))?;

@@ -12,6 +12,8 @@ pub(crate) struct Report {
     servers: Vec<String>,
     /// Their CPU time when the pass began.
     began: Duration,
+    /// Our own then.
+    own_began: Duration,
 }
 
 /// Latencies of one kind of operation.
@@ -40,7 +42,7 @@ fn rounded(number: f64) -> Value {
 impl Report {
     /// An empty report.
     pub(crate) fn new(json: bool) -> Self {
-        Self { json, rows: Vec::new(), servers: Vec::new(), began: Duration::ZERO }
+        Self { json, rows: Vec::new(), servers: Vec::new(), began: Duration::ZERO, own_began: Duration::ZERO }
     }
 
     /// Tells the CPU time of these programs per operation.
@@ -51,6 +53,7 @@ impl Report {
     /// A pass begins.
     pub(crate) fn begin(&mut self) {
         self.began = crate::process::cpu(&self.servers);
+        self.own_began = crate::process::own_cpu();
     }
 
     /// Adds a row of named values.
@@ -68,6 +71,7 @@ impl Report {
     pub(crate) fn operations(&mut self, what: &str, elapsed: Duration, mut latencies: Latencies) {
         let rate = latencies.0.len() as f64 / elapsed.as_secs_f64();
         let cpu = crate::process::cpu(&self.servers).saturating_sub(self.began);
+        let own = crate::process::own_cpu().saturating_sub(self.own_began);
         let mut cells = vec![
             ("operation", json!(what)),
             ("count", json!(latencies.0.len())),
@@ -77,7 +81,9 @@ impl Report {
             ("p99 ms", rounded(latencies.percentile(0.99))),
         ];
         if !self.servers.is_empty() {
-            cells.push(("server CPU us", rounded(cpu.as_secs_f64() * 1e6 / latencies.0.len().max(1) as f64)));
+            let each = |cpu: Duration| rounded(cpu.as_secs_f64() * 1e6 / latencies.0.len().max(1) as f64);
+            cells.push(("server CPU us", each(cpu)));
+            cells.push(("client CPU us", each(own)));
         }
         self.row(cells);
     }

@@ -19,12 +19,20 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use std::path::Path;
 use std::sync::Arc;
+use tokio::io::BufReader;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// Flow control windows of client-go's transport.
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 1 << 30;
+
+/// Bytes taken from the kernel at once.
+const READ_BUFFER: usize = 64 * 1024;
+
+/// An encrypted stream to the server.
+pub(crate) type Stream = TlsStream<BufReader<TcpStream>>;
 
 /// Where the load goes, and as whom.
 pub(crate) struct Endpoint {
@@ -95,13 +103,35 @@ impl Endpoint {
         Ok(links)
     }
 
-    /// A link on a connection of its own.
-    pub(crate) async fn connect(&self) -> Result<Link> {
+    /// An encrypted stream to the server.
+    pub(crate) async fn stream(&self) -> Result<Stream> {
         let tcp = TcpStream::connect((self.host.as_str(), self.port)).await;
         let tcp = tcp.with_context(|| format!("failed to connect to {}:{}", self.host, self.port))?;
         tcp.set_nodelay(true)?;
+        // rustls reads 4 KiB at a time.
+        let tcp = BufReader::with_capacity(READ_BUFFER, tcp);
         let stream = TlsConnector::from(self.tls.clone()).connect(self.server_name.clone(), tcp).await;
-        let stream = TokioIo::new(stream.context("failed to agree on TLS with the server")?);
+        stream.context("failed to agree on TLS with the server")
+    }
+
+    /// Whether each worker has a connection of its own.
+    pub(crate) fn is_http1(&self) -> bool {
+        self.http1
+    }
+
+    /// What requests say about the server's name.
+    pub(crate) fn authority(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
+    /// What requests say about who sends them, where the certificate does not.
+    pub(crate) fn authorization(&self) -> Option<&HeaderValue> {
+        self.authorization.as_ref()
+    }
+
+    /// A link on a connection of its own.
+    pub(crate) async fn connect(&self) -> Result<Link> {
+        let stream = TokioIo::new(self.stream().await?);
         let sender = if self.http1 {
             let (sender, connection) = http1::handshake(stream).await?;
             // How a connection ends is seen by whoever uses it.
@@ -117,7 +147,7 @@ impl Endpoint {
             self.tasks.spawn_until_stopped("connection", async move { drop(connection.await) });
             Sender::Http2(sender)
         };
-        let authority = HeaderValue::try_from(format!("{}:{}", self.host, self.port))?;
+        let authority = HeaderValue::try_from(self.authority())?;
         Ok(Link { sender, authority, authorization: self.authorization.clone() })
     }
 }

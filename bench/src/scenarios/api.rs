@@ -31,6 +31,9 @@ pub(crate) struct Options {
     /// Pods in the large list
     #[arg(long, default_value_t = 10_000)]
     pods: usize,
+    /// Objects in the long list, small ones
+    #[arg(long, default_value_t = 100_000)]
+    long: usize,
     /// Watchers
     #[arg(long, default_value_t = 1000)]
     watchers: usize,
@@ -52,6 +55,8 @@ enum Part {
     Crud,
     /// List many pods
     List,
+    /// List very many small ConfigMaps; not run unless it is named
+    Long,
     /// Send every update to many watchers
     Watch,
 }
@@ -77,6 +82,9 @@ async fn measure(options: &Options, playground: &Playground<'_>, report: &mut Re
     }
     if wants(Part::List) {
         list_pods(options.pods, playground, report).await?;
+    }
+    if wants(Part::Long) {
+        long_list(options, playground, report).await?;
     }
     if wants(Part::Watch) {
         watchers(options, playground, report).await?;
@@ -125,11 +133,25 @@ async fn list_pods(count: usize, playground: &Playground<'_>, report: &mut Repor
     let (elapsed, latencies) = Playground::timed(&mut links, count, create).await?;
     report.operations(&format!("create pods, {WIDTH} at once"), elapsed, latencies);
     let link = &mut links[0];
+    list(link, &all, "pods", (count, b"\"name\":\"pod-"), report).await?;
+    let now = Bytes::from_static(br#"{"apiVersion":"v1","kind":"DeleteOptions","gracePeriodSeconds":0}"#);
+    link.call(Method::DELETE, &all, now).await.map(drop)
+}
+
+/// Lists `all` ten times; each list holds `marker` as often as there are objects.
+async fn list(
+    link: &mut Link,
+    all: &str,
+    plural: &str,
+    (count, marker): (usize, &[u8]),
+    report: &mut Report,
+) -> Result<()> {
     let (mut first, mut whole) = (Latencies::default(), Latencies::default());
     report.begin();
+    let mut last = Vec::new();
     for _ in 0..10 {
         let start = Instant::now();
-        let mut body = link.open(Method::GET, &all, Bytes::new()).await?.into_body();
+        let mut body = link.open(Method::GET, all, Bytes::new()).await?.into_body();
         let mut pieces = Vec::new();
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame?.into_data() else { continue };
@@ -139,15 +161,35 @@ async fn list_pods(count: usize, playground: &Playground<'_>, report: &mut Repor
             pieces.push(data);
         }
         whole.0.push(start.elapsed());
-        let text = pieces.concat();
-        let found = text.windows(12).filter(|window| window == b"\"name\":\"pod-").count();
-        ensure!(found == count, "a list of {count} pods held {found}");
+        last = pieces;
     }
     let total = |latencies: &Latencies| latencies.0.iter().sum::<Duration>();
-    report.operations(&format!("list {count} pods, first byte"), total(&first), first);
-    report.operations(&format!("list {count} pods"), total(&whole), whole);
-    let now = Bytes::from_static(br#"{"apiVersion":"v1","kind":"DeleteOptions","gracePeriodSeconds":0}"#);
-    link.call(Method::DELETE, &all, now).await.map(drop)
+    report.operations(&format!("list {count} {plural}, first byte"), total(&first), first);
+    report.operations(&format!("list {count} {plural}"), total(&whole), whole);
+    let found = memchr::memmem::find_iter(&last.concat(), marker).count();
+    ensure!(found == count, "a list of {count} {plural} held {found}");
+    Ok(())
+}
+
+async fn long_list(options: &Options, playground: &Playground<'_>, report: &mut Report) -> Result<()> {
+    let mut links = playground.endpoint.links(WIDTH, STREAMS).await?;
+    let all = playground.all("configmaps");
+    let create = async |link: &mut Link, n: usize| {
+        let body = format!(
+            "{{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{{\"name\":\"small-{n}\"}},\"data\":{{\"a\":\"b\"}}}}"
+        );
+        link.call(Method::POST, &all, body.into()).await.map(drop)
+    };
+    let rss = || crate::process::sample(&options.servers).values().map(|server| server.rss_kib).sum::<u64>();
+    report.begin();
+    let (elapsed, latencies) = Playground::timed(&mut links, options.long, create).await?;
+    report.operations("create small ConfigMaps, 64 at once", elapsed, latencies);
+    let before = rss();
+    list(&mut links[0], &all, "ConfigMaps", (options.long, b"\"name\":\"small-"), report).await?;
+    if !options.servers.is_empty() {
+        eprintln!("RSS of the servers: {} MiB before these lists, {} MiB after", before / 1024, rss() / 1024);
+    }
+    Ok(())
 }
 
 async fn watchers(options: &Options, playground: &Playground<'_>, report: &mut Report) -> Result<()> {

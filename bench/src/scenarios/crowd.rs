@@ -1,5 +1,6 @@
 //! [`Crowd`]: many watchers of one collection, and the events that reach them.
 
+use crate::flood::{Counter, Flood};
 use crate::playground::{Playground, STREAMS, config_map};
 use crate::report::Latencies;
 use crate::wire::Link;
@@ -19,46 +20,15 @@ const NAME: &str = "watched";
 
 /// Watchers that count the updates of one ConfigMap.
 pub(crate) struct Crowd {
-    /// Their connections.
+    /// Their connections, with HTTP/1.1.
     _links: Vec<Link>,
-    watchers: JoinSet<Result<Vec<Instant>>>,
+    /// The arrivals of each watcher of a connection.
+    watchers: JoinSet<Result<Vec<Vec<Instant>>>>,
     updates: usize,
 }
 
-/// Counts the modifications in a stream of events, which may be cut anywhere.
-#[derive(Default)]
-struct Counter {
-    /// Bytes of the current line that were seen.
-    column: usize,
-    is_modification: bool,
-}
-
-impl Counter {
-    /// How many modifications end in `data`. Other events are not ours (controllers put ConfigMaps into every
-    /// namespace), but an error is.
-    fn feed(&mut self, mut data: &[u8]) -> Result<usize> {
-        /// Where the type of an event starts: `{"type":"MODIFIED"`.
-        const TYPE: usize = 9;
-        let mut found = 0;
-        while !data.is_empty() {
-            if let Some(first) = TYPE.checked_sub(self.column).and_then(|skip| data.get(skip)) {
-                ensure!(*first != b'E', "a watch failed: {}", String::from_utf8_lossy(data));
-                self.is_modification = *first == b'M';
-            }
-            let Some(end) = memchr::memchr(b'\n', data) else {
-                self.column += data.len();
-                break;
-            };
-            found += usize::from(self.is_modification);
-            self.column = 0;
-            data = &data[end + 1..];
-        }
-        Ok(found)
-    }
-}
-
 /// The times at which `expected` modifications arrived.
-async fn count(mut body: Incoming, expected: usize) -> Result<Vec<Instant>> {
+async fn count(mut body: Incoming, expected: usize) -> Result<Vec<Vec<Instant>>> {
     let mut arrivals = Vec::with_capacity(expected);
     let mut counter = Counter::default();
     while arrivals.len() < expected {
@@ -68,7 +38,7 @@ async fn count(mut body: Incoming, expected: usize) -> Result<Vec<Instant>> {
         arrivals.extend(std::iter::repeat_n(Instant::now(), found));
     }
     ensure!(arrivals.len() == expected, "a watcher got too many events");
-    Ok(arrivals)
+    Ok(vec![arrivals])
 }
 
 impl Crowd {
@@ -85,8 +55,15 @@ impl Crowd {
         let version = made.pointer("/metadata/resourceVersion").and_then(Value::as_str);
         let version = version.context("an object without a resource version")?;
         let path = format!("{all}?watch=true&resourceVersion={version}");
-        let mut links = playground.endpoint.links(size, STREAMS).await?;
         let mut watchers = JoinSet::new();
+        if !playground.endpoint.is_http1() {
+            for begin in (0..size).step_by(STREAMS) {
+                let flood = Flood::open(playground.endpoint, &path, STREAMS.min(size - begin)).await?;
+                watchers.spawn(flood.count(updates));
+            }
+            return Ok(Self { _links: Vec::new(), watchers, updates });
+        }
+        let mut links = playground.endpoint.links(size, STREAMS).await?;
         for portion in links.chunks_mut(STREAMS) {
             let open = portion.iter_mut().map(|link| link.open(Method::GET, &path, Bytes::new()));
             for response in try_join_all(open).await? {
@@ -115,30 +92,15 @@ impl Crowd {
         let mut last = start;
         let collect = async {
             while let Some(arrivals) = self.watchers.join_next().await {
-                let arrivals = arrivals??;
-                last = arrivals.iter().copied().fold(last, Instant::max);
-                let each = arrivals.iter().zip(&sent);
-                latencies.0.extend(each.map(|(got, sent)| got.saturating_duration_since(*sent)));
+                for arrivals in arrivals?? {
+                    last = arrivals.iter().copied().fold(last, Instant::max);
+                    let each = arrivals.iter().zip(&sent);
+                    latencies.0.extend(each.map(|(got, sent)| got.saturating_duration_since(*sent)));
+                }
             }
             anyhow::Ok(())
         };
         tokio::time::timeout(SILENCE, collect).await.context("watchers have lost events")??;
         Ok((last.saturating_duration_since(start), latencies))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn modifications_are_counted_wherever_the_stream_is_cut() -> Result<()> {
-        let text = b"{\"type\":\"MODIFIED\",\"o\":1}\n{\"type\":\"ADDED\"}\n{\"type\":\"MODIFIED\"}\n";
-        for cut in 0..text.len() {
-            let mut counter = Counter::default();
-            assert_eq!(counter.feed(&text[..cut])? + counter.feed(&text[cut..])?, 2, "cut at {cut}");
-        }
-        assert!(Counter::default().feed(b"{\"type\":\"ERROR\"}\n").is_err());
-        Ok(())
     }
 }

@@ -5,8 +5,11 @@
 //! says that it is wanted: what all streams have written while the connection was polled leaves together at the
 //! end of the poll. Nothing waits for more to come.
 //!
+//! The streams' answers are polled here too ([`Answers`]), so that what they write is sent in the same poll.
+//!
 //! Deliberately absent: HTTP/1.1, whose upgrades take the stream away from the connection.
 
+use crate::answers::{Answers, Arrivals, Nudge};
 use crate::serve::BoxError;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use parking_lot::Mutex;
@@ -14,7 +17,7 @@ use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 /// Bytes that wait at most before a writer has to; a write may go over it once.
 const LIMIT: usize = 64 * 1024;
@@ -116,13 +119,19 @@ impl<S: Write + Unpin> Write for Handle<S> {
 pub(crate) struct Coalesced<C, S> {
     connection: C,
     stream: Arc<Mutex<Stream<S>>>,
+    answers: Answers,
+    nudge: Arc<Nudge>,
+    waker: Waker,
 }
 
-/// The connection that `connect` makes on `stream`.
-pub(crate) fn coalesced<C, S>(stream: S, connect: impl FnOnce(Handle<S>) -> C) -> Coalesced<C, S> {
+/// The connection that `connect` makes on `stream`, with an executor for its streams.
+pub(crate) fn coalesced<C, S>(stream: S, connect: impl FnOnce(Handle<S>, Arrivals) -> C) -> Coalesced<C, S> {
     let stream = Stream { inner: stream, out: Vec::new(), sent: 0, is_dirty: false, is_blocked: false };
     let stream = Arc::new(Mutex::new(stream));
-    Coalesced { connection: connect(Handle(stream.clone())), stream }
+    let arrivals = Arrivals::default();
+    let connection = connect(Handle(stream.clone()), arrivals.clone());
+    let (nudge, waker) = Nudge::new();
+    Coalesced { connection, stream, answers: Answers::new(arrivals), nudge, waker }
 }
 
 impl<C, S> Coalesced<C, S> {
@@ -141,17 +150,22 @@ where
     type Output = Result<(), BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        loop {
-            if let Poll::Ready(result) = Pin::new(&mut this.connection).poll(cx) {
+        let Self { connection, stream, answers, nudge, waker } = self.get_mut();
+        let inner = &mut Context::from_waker(waker);
+        nudge.run(cx, || {
+            // The streams first: they are what is woken most often, and the connection sends what they write.
+            answers.advance(inner);
+            if let Poll::Ready(result) = Pin::new(&mut *connection).poll(inner) {
                 return Poll::Ready(result.map_err(Into::into));
             }
-            let mut stream = this.stream.lock();
-            if stream.drain(cx)?.is_pending() || !std::mem::take(&mut stream.is_blocked) {
-                return Poll::Pending;
+            answers.advance(inner);
+            let mut stream = stream.lock();
+            if stream.drain(inner)?.is_ready() && std::mem::take(&mut stream.is_blocked) {
+                // A writer waits for the room that there is now.
+                inner.waker().wake_by_ref();
             }
-            // A writer waits for the room that there is now.
-        }
+            Poll::Pending
+        })
     }
 }
 
@@ -186,7 +200,7 @@ mod tests {
     async fn through(pipe: usize, pieces: Vec<Vec<u8>>, ends: bool) -> Vec<u8> {
         let expected: usize = pieces.iter().map(Vec::len).sum();
         let (near, mut far) = tokio::io::duplex(pipe);
-        let connection = coalesced(TokioIo::new(near), |handle| Writer { handle, pieces, ends });
+        let connection = coalesced(TokioIo::new(near), |handle, _| Writer { handle, pieces, ends });
         let mut read = vec![0; expected];
         tokio::select! {
             biased;
@@ -212,7 +226,7 @@ mod tests {
     async fn an_end_sends_what_waits() {
         let (near, mut far) = tokio::io::duplex(64);
         let pieces = vec![vec![7; 1000]];
-        let connection = coalesced(TokioIo::new(near), |handle| Writer { handle, pieces, ends: true });
+        let connection = coalesced(TokioIo::new(near), |handle, _| Writer { handle, pieces, ends: true });
         let mut read = Vec::new();
         let (ended, _) = tokio::join!(connection, far.read_to_end(&mut read));
         ended.unwrap();

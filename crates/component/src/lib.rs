@@ -2,6 +2,7 @@
 //!
 //! Deliberately absent: Kubernetes objects and anything that only one daemon needs.
 
+mod answers;
 pub mod clock;
 mod coalesce;
 pub mod serve;

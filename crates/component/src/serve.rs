@@ -5,6 +5,7 @@
 //! absent: routing, authentication, bodies' contents. Clear text HTTP/2 needs prior knowledge (no `Upgrade: h2c`).
 
 use crate::Tasks;
+use crate::answers::Arrivals;
 use crate::coalesce::coalesced;
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -60,6 +61,12 @@ pub struct ConnInfo {
 pub trait Handler: Send + Sync + 'static {
     /// Answers one request. Upgrades are taken with `hyper::upgrade::on(&mut request)`.
     fn handle(&self, request: Request) -> BoxFuture<'static, Response>;
+
+    /// Whether the answer takes no more than some microseconds of computing: then it is given where the request was
+    /// read. All others on one HTTP/2 connection are worked on at the same time.
+    fn is_brief(&self, _request: &Request) -> bool {
+        false
+    }
 }
 
 impl<F> Handler for F
@@ -115,7 +122,7 @@ const SEND_BUFFER: usize = 256 * 1024;
 /// Time to answer a PING.
 const PING_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Starts the connections' HTTP/2 tasks in the server's group.
+/// Starts tasks of HTTP/2 connections that were not agreed on with TLS or recognized by their first bytes.
 #[derive(Clone)]
 struct Spawner(Tasks);
 
@@ -138,8 +145,6 @@ struct Server {
     handler: Arc<dyn Handler>,
     /// For connections that have not agreed on a protocol with TLS.
     builder: auto::Builder<Spawner>,
-    /// For those that agreed on HTTP/2.
-    http2: http2::Builder<Spawner>,
 }
 
 /// Serves `listener` (bound, any blocking mode) until `tasks` stops: then accepts no more, lets open requests
@@ -173,19 +178,8 @@ pub fn serve(
         .max_send_buf_size(SEND_BUFFER)
         .keep_alive_interval(limits.keep_alive)
         .keep_alive_timeout(PING_TIMEOUT);
-    let mut http2 = http2::Builder::new(Spawner(tasks.clone()));
-    http2
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(limits.concurrent_streams)
-        .max_pending_accept_reset_streams(limits.pending_resets)
-        .max_header_list_size(limits.header_bytes)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(SEND_BUFFER)
-        .keep_alive_interval(limits.keep_alive)
-        .keep_alive_timeout(PING_TIMEOUT);
     let tls = tls.map(TlsAcceptor::from);
-    let server = Arc::new(Server { tls, limits, tasks: tasks.clone(), handler, builder, http2 });
+    let server = Arc::new(Server { tls, limits, tasks: tasks.clone(), handler, builder });
     tasks.spawn_until_stopped("http listener", accept(listener, server));
     Ok(address)
 }
@@ -212,11 +206,42 @@ async fn accept(listener: TcpListener, server: Arc<Server>) {
     }
 }
 
+/// For a connection that agreed on HTTP/2.
+fn http2_builder(limits: &Limits, arrivals: Arrivals) -> http2::Builder<Arrivals> {
+    let mut http2 = http2::Builder::new(arrivals);
+    http2
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.concurrent_streams)
+        .max_pending_accept_reset_streams(limits.pending_resets)
+        .max_header_list_size(limits.header_bytes)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(limits.keep_alive)
+        .keep_alive_timeout(PING_TIMEOUT);
+    http2
+}
+
 /// Whether the client speaks HTTP/2 without asking, as gRPC's do. Nothing is taken from the stream.
 async fn has_preface(stream: &TcpStream, patience: Duration) -> bool {
     let mut start = [0; 3];
     // An error is found again, and told, by who reads.
     matches!(tokio::time::timeout(patience, stream.peek(&mut start)).await, Ok(Ok(3)) if start == *b"PRI")
+}
+
+/// The answer, worked on in a task of its own. Dropping it ends the work.
+fn detached(tasks: &Tasks, answer: BoxFuture<'static, Response>) -> BoxFuture<'static, Response> {
+    let task = tasks.run(answer);
+    Box::pin(async move {
+        match task.await {
+            Ok(response) => response,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime ends, and with it whoever waits here.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    })
 }
 
 impl Server {
@@ -254,20 +279,25 @@ impl Server {
         }
     }
 
-    /// Answers requests of a connection.
+    /// Answers requests of a connection; `apart` says that what takes long runs in tasks of its own.
     fn service(
         &self,
         info: ConnInfo,
+        apart: bool,
     ) -> impl hyper::service::Service<
         Request,
         Response = Response,
         Error = Infallible,
         Future: Future<Output = Result<Response, Infallible>> + Send + 'static,
     > + use<> {
-        let (info, handler) = (Arc::new(info), self.handler.clone());
+        let (info, handler, tasks) = (Arc::new(info), self.handler.clone(), self.tasks.clone());
         hyper::service::service_fn(move |mut request: Request| {
             request.extensions_mut().insert(info.clone());
-            let answer = handler.handle(request);
+            let apart = apart && !handler.is_brief(&request);
+            let mut answer = handler.handle(request);
+            if apart {
+                answer = detached(&tasks, answer);
+            }
             async move { Ok(answer.await) }
         })
     }
@@ -278,7 +308,7 @@ impl Server {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let peer = info.peer;
-        let service = self.service(info);
+        let service = self.service(info, false);
         let connection = self.builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
         let result = tokio::select! {
@@ -298,9 +328,10 @@ impl Server {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let peer = info.peer;
-        let service = self.service(info);
-        let mut connection =
-            coalesced(TokioIo::new(stream), |stream| self.http2.serve_connection(stream, service));
+        let service = self.service(info, true);
+        let mut connection = coalesced(TokioIo::new(stream), |stream, arrivals| {
+            http2_builder(&self.limits, arrivals).serve_connection(stream, service)
+        });
         let result = tokio::select! {
             result = &mut connection => result,
             () = self.tasks.stopping().cancelled() => {

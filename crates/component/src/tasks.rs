@@ -7,7 +7,7 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 /// A group of tasks that end together. Clones are handles to the same group.
 #[derive(Clone, Debug, Default)]
@@ -57,6 +57,11 @@ impl Tasks {
         self.spawn(name, async move {
             token.run_until_cancelled(task).await;
         });
+    }
+
+    /// Runs `work` in a task of its own, for as long as what is returned is kept.
+    pub fn run<T: Send + 'static>(&self, work: BoxFuture<'static, T>) -> AbortOnDropHandle<T> {
+        AbortOnDropHandle::new(self.tracker.spawn(work))
     }
 
     /// Asks every task to stop.

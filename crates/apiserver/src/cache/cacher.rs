@@ -1,6 +1,7 @@
 //! [`Cacher`]: the current objects and the recent events of one key space.
 
 use super::event::{CacheEvent, Change};
+use super::waiting::{Place, Waiting};
 use api::StoredObject;
 use bytes::Bytes;
 use imbl::OrdMap;
@@ -9,6 +10,7 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 use store::{Event, EventKind, KeyValue};
 use tokio::sync::watch;
@@ -69,6 +71,7 @@ struct State {
     /// Changes when history broke: older subscriptions end.
     epoch: u64,
     kept: VecDeque<(Instant, Snapshot)>,
+    waiting: Waiting,
 }
 
 /// The current objects and the recent events of one key space. All methods may be called concurrently.
@@ -76,26 +79,23 @@ pub struct Cacher {
     storage: GroupResource,
     prefix_len: usize,
     state: Mutex<State>,
-    /// The next sequence number; wakes watchers.
-    tail: watch::Sender<u64>,
     ready: watch::Sender<bool>,
 }
 
-/// Why a subscription ended.
+/// A subscription ended: the watcher was too slow, or history broke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ended {
-    /// The watcher was too slow, or history broke.
-    Behind,
-    /// The cache is gone.
-    Closed,
-}
+pub(super) struct Behind;
 
 /// A reader of the ring.
 pub(super) struct Subscription {
     cacher: Arc<Cacher>,
-    tail: watch::Receiver<u64>,
+    place: Place,
     next: u64,
     epoch: u64,
+}
+
+fn wake(wakers: Vec<Waker>) {
+    wakers.into_iter().for_each(Waker::wake);
 }
 
 impl Cacher {
@@ -110,9 +110,9 @@ impl Cacher {
             floor: 0,
             epoch: 0,
             kept: VecDeque::new(),
+            waiting: Waiting::default(),
         };
-        let (tail, ready) = (watch::Sender::new(0), watch::Sender::new(false));
-        Self { storage, prefix_len, state: Mutex::new(state), tail, ready }
+        Self { storage, prefix_len, state: Mutex::new(state), ready: watch::Sender::new(false) }
     }
 
     /// The key space.
@@ -139,10 +139,10 @@ impl Cacher {
         state.ring.clear();
         state.ring_bytes = 0;
         state.epoch += 1;
-        let next = state.next_seq;
+        let waiting = state.waiting.take();
         drop(state);
         self.ready.send_replace(false);
-        self.tail.send_replace(next);
+        wake(waiting);
     }
 
     /// Takes over what a list at `revision` found, then what happened meanwhile.
@@ -157,10 +157,10 @@ impl Cacher {
         for (at, event) in waiting.into_iter().filter(|(at, _)| *at > revision) {
             self.change(&mut state, at, &event, now);
         }
-        let next = state.next_seq;
+        let waiting = state.waiting.take();
         drop(state);
         self.ready.send_replace(true);
-        self.tail.send_replace(next);
+        wake(waiting);
     }
 
     fn local(&self, key: &Bytes) -> Option<Arc<str>> {
@@ -192,9 +192,9 @@ impl Cacher {
         for event in events {
             self.change(&mut state, revision, event, now);
         }
-        let next = state.next_seq;
+        let waiting = state.waiting.take();
         drop(state);
-        self.tail.send_replace(next);
+        wake(waiting);
     }
 
     fn change(&self, state: &mut State, revision: i64, event: &Event, now: Instant) {
@@ -252,26 +252,24 @@ impl Cacher {
 
     /// Subscribes to events after `revision`; `Err` carries the oldest possible revision.
     pub(super) fn subscribe(self: &Arc<Self>, revision: i64) -> Result<Subscription, i64> {
-        let tail = self.tail.subscribe();
-        let state = self.state.lock();
+        let mut state = self.state.lock();
         if revision < state.floor {
             return Err(state.floor);
         }
         let skipped = state.ring.partition_point(|event| event.revision <= revision);
         let next = state.ring.get(skipped).map_or(state.next_seq, |event| event.seq);
-        let epoch = state.epoch;
+        let (epoch, place) = (state.epoch, state.waiting.enter());
         drop(state);
-        Ok(Subscription { cacher: self.clone(), tail, next, epoch })
+        Ok(Subscription { cacher: self.clone(), place, next, epoch })
     }
 
     /// A snapshot, and a subscription to everything after it.
     pub(super) fn snapshot_and_subscribe(self: &Arc<Self>) -> (Snapshot, Subscription) {
-        let tail = self.tail.subscribe();
-        let state = self.state.lock();
-        let (next, epoch) = (state.next_seq, state.epoch);
+        let mut state = self.state.lock();
+        let (next, epoch, place) = (state.next_seq, state.epoch, state.waiting.enter());
         let snapshot = state.snapshot.clone();
         drop(state);
-        (snapshot, Subscription { cacher: self.clone(), tail, next, epoch })
+        (snapshot, Subscription { cacher: self.clone(), place, next, epoch })
     }
 }
 
@@ -291,16 +289,25 @@ impl State {
 }
 
 impl Subscription {
-    /// Appends at most `max` events that are due now; none when the watcher has seen everything.
-    pub(super) fn take(&mut self, max: usize, into: &mut Vec<Arc<CacheEvent>>) -> Result<(), Ended> {
-        self.tail.borrow_and_update();
-        let state = self.cacher.state.lock();
+    /// Appends at most `max` events that are due now. When there are none the watcher has seen everything, and
+    /// `waker` is woken by the next one.
+    pub(super) fn take(
+        &mut self,
+        max: usize,
+        into: &mut Vec<Arc<CacheEvent>>,
+        waker: &Waker,
+    ) -> Result<(), Behind> {
+        let mut state = self.cacher.state.lock();
         if state.epoch != self.epoch || matches!(state.phase, Phase::Loading(_)) {
-            return Err(Ended::Behind);
+            return Err(Behind);
+        }
+        if self.next == state.next_seq {
+            state.waiting.wait(self.place, waker);
+            return Ok(());
         }
         let first = state.next_seq - state.ring.len() as u64;
         if self.next < first {
-            return Err(Ended::Behind);
+            return Err(Behind);
         }
         let skip = usize::try_from(self.next - first).unwrap_or(usize::MAX);
         let end = state.ring.len().min(skip.saturating_add(max));
@@ -309,10 +316,11 @@ impl Subscription {
         self.next += (end - skip.min(end)) as u64;
         Ok(())
     }
+}
 
-    /// Waits for more events.
-    pub(super) async fn more(&mut self) -> Result<(), Ended> {
-        self.tail.changed().await.map_err(|_| Ended::Closed)
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.cacher.state.lock().waiting.leave(self.place);
     }
 }
 
@@ -362,14 +370,14 @@ mod tests {
         for revision in 2..(3 + MIN_EVENTS as i64) {
             cacher.apply(revision, &[&put("a", revision)], start);
         }
-        let mut taken = Vec::new();
-        slow.take(1, &mut taken).unwrap();
+        let (mut taken, waker) = (Vec::new(), futures::task::noop_waker());
+        slow.take(1, &mut taken, &waker).unwrap();
         assert_eq!(taken.len(), 1);
         cacher.apply(1000, &[&put("a", 1000)], later);
-        assert_eq!(slow.take(1, &mut taken).err(), Some(Ended::Behind));
+        assert_eq!(slow.take(1, &mut taken, &waker).err(), Some(Behind));
         assert!(cacher.subscribe(1).is_err(), "what is no longer in the ring cannot be resumed from");
         taken.clear();
-        cacher.subscribe(999).ok().unwrap().take(10, &mut taken).unwrap();
+        cacher.subscribe(999).ok().unwrap().take(10, &mut taken, &waker).unwrap();
         assert_eq!(taken.len(), 1);
     }
 }

@@ -12,6 +12,7 @@ mod feed;
 mod list;
 mod selection;
 mod token;
+mod waiting;
 mod watch;
 
 pub use cacher::{Cacher, Snapshot};

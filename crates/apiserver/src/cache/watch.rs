@@ -2,7 +2,7 @@
 //!
 //! Source: API concepts, "Efficient detection of changes", "Watch bookmarks", "Streaming lists" (KEP-3157).
 
-use super::cacher::{Cacher, Ended, Subscription};
+use super::cacher::{Behind, Cacher, Subscription};
 use super::event::{CacheEvent, Change};
 use super::feed::Feed;
 use super::list::parse_version;
@@ -10,11 +10,13 @@ use super::selection::Selection;
 use api::StoredObject;
 use api::transport::ListOptions;
 use component::SharedClock;
-use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use futures::{FutureExt, Stream};
 use machinery::{FieldErrors, FieldPath, GroupKind, Status};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// How often a watch gets a bookmark, once it has seen all events.
@@ -147,25 +149,22 @@ pub async fn watch(
         }
     };
     let timeout = options.timeout_seconds.map(Duration::from_secs).unwrap_or_else(default_timeout);
-    let tail = Tail {
-        due: feed.clock().sleep(BOOKMARK_EVERY),
-        clock: feed.clock().clone(),
-        feed,
+    let clock = feed.clock().clone();
+    Ok(Box::pin(Watching {
+        head: head.into_iter(),
         subscription,
         events: Vec::new(),
         selection,
         bookmarks: options.allow_bookmarks,
+        is_bookmark_due: false,
         skip_until,
         bookmarked: 0,
-    };
-    let clock = tail.clock.clone();
-    let mut head = head.into_iter();
-    let portions = std::iter::from_fn(move || {
-        let portion: Vec<_> = head.by_ref().take(BATCH).collect();
-        (!portion.is_empty()).then_some(portion)
-    });
-    let stream = futures::stream::iter(portions).chain(tail.stream());
-    Ok(stream.take_until(clock.sleep(timeout)).boxed())
+        due: clock.sleep(BOOKMARK_EVERY.min(timeout)),
+        left: timeout.saturating_sub(BOOKMARK_EVERY),
+        is_last: timeout <= BOOKMARK_EVERY,
+        feed,
+        clock,
+    }))
 }
 
 /// Between 30 and 60 minutes, so that watches do not all come back at once.
@@ -173,54 +172,89 @@ fn default_timeout() -> Duration {
     Duration::from_secs(1800 + rand::random_range(0..1800))
 }
 
-struct Tail {
+/// A watch under way. Polled for each event of each watcher, so it does not more than it must.
+struct Watching {
+    head: std::vec::IntoIter<Delivery>,
     feed: Arc<Feed>,
     clock: SharedClock,
     subscription: Subscription,
-    /// Taken from the ring, empty between batches; kept for its memory.
+    /// Taken from the ring, empty between polls; kept for its memory.
     events: Vec<Arc<CacheEvent>>,
     selection: Selection,
     bookmarks: bool,
+    is_bookmark_due: bool,
     skip_until: i64,
     bookmarked: i64,
-    /// When the next bookmark is due. One timer for all of them: setting it anew costs as much as an event.
+    /// When the next bookmark is due or, if `is_last`, when the watch is over. One timer for both and for all bookmarks:
+    /// setting it anew costs as much as an event.
     due: BoxFuture<'static, ()>,
+    is_last: bool,
+    /// Time of the watch after `due`.
+    left: Duration,
 }
 
-impl Tail {
-    fn stream(self) -> impl futures::Stream<Item = Vec<Delivery>> + Send {
-        futures::stream::unfold(self, |mut tail| async move { Some((tail.batch().await?, tail)) })
-    }
+impl Stream for Watching {
+    type Item = Vec<Delivery>;
 
-    /// The next deliveries, at least one; `None` when the watch is over.
-    async fn batch(&mut self) -> Option<Vec<Delivery>> {
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Vec<Delivery>>> {
+        let this = self.get_mut();
+        let head: Vec<_> = this.head.by_ref().take(BATCH).collect();
+        if !head.is_empty() {
+            return Poll::Ready(Some(head));
+        }
         loop {
             // Read before the ring: what the caches had reached by then, the ring shows.
-            let applied = self.feed.applied();
-            match self.subscription.take(BATCH, &mut self.events) {
-                Ok(()) => {}
-                Err(Ended::Behind | Ended::Closed) => return None,
+            let applied = if this.is_bookmark_due { this.feed.applied() } else { 0 };
+            if let Err(Behind) = this.subscription.take(BATCH, &mut this.events, cx.waker()) {
+                return Poll::Ready(None);
             }
-            if self.events.is_empty() {
-                tokio::select! {
-                    more = self.subscription.more() => if more.is_err() { return None },
-                    () = &mut self.due => {
-                        self.due = self.clock.sleep(BOOKMARK_EVERY);
-                        if self.bookmarks && applied > self.bookmarked.max(self.skip_until) {
-                            self.bookmarked = applied;
-                            return Some(vec![Delivery::Bookmark { revision: applied, initial_done: false }]);
-                        }
-                    }
+            if this.events.is_empty() {
+                if std::mem::take(&mut this.is_bookmark_due) && applied > this.bookmarked.max(this.skip_until)
+                {
+                    this.bookmarked = applied;
+                    let bookmark = Delivery::Bookmark { revision: applied, initial_done: false };
+                    return Poll::Ready(Some(vec![bookmark]));
+                }
+                match this.due.poll_unpin(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(()) if this.is_last => return Poll::Ready(None),
+                    Poll::Ready(()) => this.wind(),
                 }
                 continue;
             }
-            let (selection, skip_until) = (&self.selection, self.skip_until);
-            let later = self.events.drain(..).filter(|event| event.revision > skip_until);
-            let deliveries: Vec<_> =
-                later.filter_map(|event| Some(Delivery::Change(seen(selection, &event)?, event))).collect();
+            // Whoever never catches up has to end too.
+            if this.events.len() == BATCH && this.due.poll_unpin(cx).is_ready() {
+                if this.is_last {
+                    return Poll::Ready(None);
+                }
+                this.wind();
+            }
+            let deliveries = this.deliveries();
             if !deliveries.is_empty() {
-                return Some(deliveries);
+                return Poll::Ready(Some(deliveries));
             }
         }
+    }
+}
+
+impl Watching {
+    /// Sets the timer anew.
+    fn wind(&mut self) {
+        self.is_bookmark_due = self.bookmarks;
+        self.is_last = self.left <= BOOKMARK_EVERY;
+        self.due = self.clock.sleep(BOOKMARK_EVERY.min(self.left));
+        self.left = self.left.saturating_sub(BOOKMARK_EVERY);
+    }
+
+    /// What the events taken are to this watcher.
+    fn deliveries(&mut self) -> Vec<Delivery> {
+        let (selection, skip_until) = (&self.selection, self.skip_until);
+        let mut deliveries = Vec::with_capacity(self.events.len());
+        for event in self.events.drain(..).filter(|event| event.revision > skip_until) {
+            if let Some(change) = seen(selection, &event) {
+                deliveries.push(Delivery::Change(change, event));
+            }
+        }
+        deliveries
     }
 }

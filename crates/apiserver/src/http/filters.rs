@@ -54,6 +54,30 @@ impl Handler for Front {
         let inner = self.inner.clone();
         Box::pin(async move { inner.answer(request).await })
     }
+
+    fn is_brief(&self, request: &Request) -> bool {
+        is_one_object(request)
+    }
+}
+
+/// Whether the request reads one object, which the watch cache has at hand.
+fn is_one_object(request: &Request) -> bool {
+    if request.method() != http::Method::GET || request.uri().query().is_some() {
+        return false;
+    }
+    let mut segments = request.uri().path().split('/').skip(1);
+    let places = match segments.next() {
+        Some("api") => segments.next().into_iter().count(),
+        Some("apis") => segments.by_ref().take(2).count(),
+        _ => 0,
+    };
+    let first = segments.next();
+    match (places, segments.count()) {
+        (0, _) => false,
+        (_, 1) => !matches!(first, Some("watch" | "proxy")),
+        (_, 3) => first == Some("namespaces"),
+        _ => false,
+    }
 }
 
 /// Requests that may take as long as they like.
