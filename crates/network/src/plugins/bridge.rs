@@ -6,8 +6,8 @@ use futures::future::BoxFuture;
 use ipnet::{IpNet, Ipv4Net};
 use linux::link::{Netlink, Route};
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use std::fs::File;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::Stdio;
@@ -41,9 +41,13 @@ fn default_mtu() -> u32 {
 
 /// The host's end of a container's pair: the same for every call, so that a repeated ADD finds the first one's.
 fn host_name(args: &Args) -> String {
-    let mut hasher = DefaultHasher::new();
-    (&args.container_id, &args.ifname).hash(&mut hasher);
-    format!("veth{:08x}", hasher.finish() & 0xffff_ffff)
+    // Not std's hasher: a newer build must find what an older one made.
+    let digest = Sha256::new()
+        .chain_update(&args.container_id)
+        .chain_update([0])
+        .chain_update(&args.ifname)
+        .finalize();
+    format!("veth{:02x}{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2], digest[3])
 }
 
 fn mac(address: &[u8]) -> String {

@@ -7,8 +7,8 @@ use super::{
 use crate::model::{Backend, Endpoint, Protocol, ServicePort};
 use ipnet::Ipv4Net;
 use linux::nft::{Expression, Register, Verdict, part};
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 const A: Register = Register(0);
@@ -39,16 +39,15 @@ pub struct Part {
     pub datagrams: Fronts,
 }
 
-fn hash(of: impl Hash) -> String {
-    let mut hasher = DefaultHasher::new();
-    of.hash(&mut hasher);
-    format!("{:08X}", hasher.finish() & 0xffff_ffff)
+/// Names of chains are the same for every build: rules that an older one left are recognised.
+fn hash(text: &str) -> String {
+    Sha256::digest(text)[..4].iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
 fn name(kind: &str, port: &ServicePort, endpoint: Option<&Endpoint>) -> String {
     let endpoint = endpoint.map(|e| format!("{}/{}", e.address, e.port));
     let place = format!("{}/{}/{}", port.service, port.protocol, port.name);
-    let hash = hash((kind, &place, port.port, &endpoint));
+    let hash = hash(&format!("{kind} {place} {} {}", port.port, endpoint.as_deref().unwrap_or_default()));
     let mut name = format!("{kind}-{hash}-{place}");
     if let Some(endpoint) = endpoint {
         name = format!("{name}__{endpoint}");
