@@ -57,6 +57,8 @@ pub struct Config {
     pub anonymous: bool,
     /// Authorizers in order: `Node`, `RBAC`, `AlwaysAllow`, `AlwaysDeny`.
     pub authorization_modes: Vec<String>,
+    /// What is audited, and where to.
+    pub audit: crate::audit::AuditConfig,
     /// Admission plugins to add to the default ones.
     pub enable_admission: Vec<String>,
     /// Default admission plugins to leave out.
@@ -89,6 +91,7 @@ impl Default for Config {
             token_file: None,
             anonymous: true,
             authorization_modes: vec!["Node".to_owned(), "RBAC".to_owned()],
+            audit: crate::audit::AuditConfig::default(),
             enable_admission: Vec::new(),
             disable_admission: Vec::new(),
             kubelet: KubeletClient::default(),

@@ -5,11 +5,14 @@
 
 pub mod admission;
 mod allocators;
+pub mod audit;
 pub mod authn;
 pub mod authz;
 mod bootstrap;
 pub mod cache;
 pub mod config;
+#[allow(dead_code, reason = "a reader of several files")]
+mod config_file;
 pub mod contract;
 pub mod crd;
 mod discovery;
@@ -17,6 +20,8 @@ mod http;
 mod local;
 pub mod openapi;
 pub mod registry;
+#[allow(dead_code, reason = "a client of several servers")]
+mod remote;
 pub mod request;
 mod server;
 pub mod storage;

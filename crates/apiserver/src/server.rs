@@ -5,7 +5,7 @@ use crate::contract::{Context, UserInfo};
 use crate::http::Front;
 use crate::local::Local;
 use crate::registry::{Plugins, Registry};
-use crate::{Config, Listen, admission, authn, authz, bootstrap, cache, crd, subresources};
+use crate::{Config, Listen, admission, audit, authn, authz, bootstrap, cache, crd, subresources};
 use api::transport::Transport;
 use component::serve::{Handler, Limits, serve};
 use component::{SharedClock, Tasks};
@@ -33,6 +33,7 @@ pub struct ApiServer {
     registry: Arc<Registry>,
     context: Context,
     addresses: Vec<SocketAddr>,
+    auditor: Option<Arc<audit::Auditor>>,
 }
 
 impl ApiServer {
@@ -66,13 +67,15 @@ impl ApiServer {
         authz::bootstrap::reconcile(&context).await?;
         authz::start(&context).await?;
         crd::start(&context, &registry).await;
-        let front: Arc<dyn Handler> = Arc::new(Front::new(context.clone(), registry.clone(), tasks));
+        let auditor = audit::start(&context)?;
+        let front: Arc<dyn Handler> =
+            Arc::new(Front::new(context.clone(), registry.clone(), auditor.clone(), tasks));
         let mut addresses = Vec::new();
         for listen in listeners {
             addresses.push(serve(listen.listener, listen.tls, Limits::default(), tasks, front.clone())?);
         }
         bootstrap::keep(&context, &servers);
-        Ok(Self { registry, context, addresses })
+        Ok(Self { registry, context, addresses, auditor })
     }
 
     /// The addresses served, in the order of the listeners.
@@ -82,7 +85,11 @@ impl ApiServer {
 
     /// The API as `user`, without a socket.
     pub fn transport(&self, user: UserInfo) -> Arc<dyn Transport> {
-        Arc::new(Local::new(self.registry.clone(), user))
+        let local = Arc::new(Local::new(self.registry.clone(), user.clone()));
+        match &self.auditor {
+            None => local,
+            Some(auditor) => audit::audited(local, auditor.clone(), user),
+        }
     }
 
     /// The registry, for parts of the server.

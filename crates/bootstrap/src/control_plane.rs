@@ -1,5 +1,6 @@
 //! The control plane of one process: store, API server, controllers, scheduler.
 
+use crate::access::AccessOptions;
 use crate::kubeconfig;
 use crate::layout::Layout;
 use crate::network::{CLUSTER_DOMAIN, POD_CIDR, SERVICE_CIDR};
@@ -76,7 +77,7 @@ impl ControlPlane {
     /// Starts the store and the API server on `listeners`; returns when it answers.
     pub(crate) async fn start(
         layout: &Layout,
-        settings: &StoreSettings,
+        (settings, access): (&StoreSettings, &AccessOptions),
         identity: &Identity,
         (advertise, listeners): (SocketAddr, Vec<TcpListener>),
         clock: SharedClock,
@@ -92,7 +93,7 @@ impl ControlPlane {
         let ca = identity.ca.certificate().as_bytes().to_vec();
         let server_tls = Arc::new(tls::server(&identity.apiserver, Some(&ca))?);
         let kubelet_tls = tls::client(&ca, Some(&identity.kubelet_client), &["http/1.1"])?;
-        let config = apiserver::Config {
+        let mut config = apiserver::Config {
             advertise,
             service_cidr: (SERVICE_CIDR.network(), SERVICE_CIDR.prefix_len()),
             client_ca: Some(ca),
@@ -109,6 +110,7 @@ impl ControlPlane {
             store_check_timeouts: settings.check_timeouts(),
             ..apiserver::Config::default()
         };
+        access.apply(&mut config)?;
         let listeners = listeners
             .into_iter()
             .map(|listener| Listen { listener, tls: Some(server_tls.clone()) })

@@ -3,6 +3,7 @@
 //!
 //! Deliberately absent: what the components do. This crate starts them and tells the user how they fare.
 
+pub mod access;
 pub mod agent;
 mod control_plane;
 mod doors;

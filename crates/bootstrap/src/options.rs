@@ -6,6 +6,7 @@ use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::access::AccessOptions;
 use crate::store::options::parse_duration;
 use crate::store::{StoreFile, StoreOptions, StoreSettings};
 
@@ -38,6 +39,9 @@ pub struct UpOptions {
     /// Where the data is.
     #[command(flatten)]
     pub store: StoreOptions,
+    /// Who may do what.
+    #[command(flatten)]
+    pub access: AccessOptions,
     /// File with settings (kind ClusterConfiguration, apiVersion windlass.io/v1alpha1); flags win
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -88,7 +92,7 @@ struct File {
 }
 
 /// What to start.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Where the cluster keeps everything; absolute.
     pub data_dir: PathBuf,
@@ -102,6 +106,8 @@ pub struct Settings {
     pub port: u16,
     /// Where the data is.
     pub store: StoreSettings,
+    /// Who may do what.
+    pub access: AccessOptions,
 }
 
 /// More nodes than this on one machine are refused: each is a process with its own runtime and network.
@@ -120,6 +126,7 @@ impl Settings {
             isolated: options.isolated || file.isolated.unwrap_or(false),
             port: options.port.or(file.port).unwrap_or(6443),
             store: StoreSettings::resolve(options.store, file.etcd)?,
+            access: options.access,
         };
         if settings.nodes == 0 || settings.nodes > MAX_NODES {
             bail!("--nodes must be between 1 and {MAX_NODES}");

@@ -3,6 +3,7 @@
 //! All of them need the same authorities and the same key for service accounts: `ca.*`, `front-proxy-ca.*` and `sa.*`
 //! in `pki` below their data directories.
 
+use crate::access::AccessOptions;
 use crate::control_plane::{ControlPlane, Identity};
 use crate::layout::{Layout, Lock};
 use crate::options::DATA_DIR;
@@ -40,6 +41,9 @@ pub struct ServerOptions {
     /// Where the data is.
     #[command(flatten)]
     pub store: StoreOptions,
+    /// Who may do what.
+    #[command(flatten)]
+    pub access: AccessOptions,
 }
 
 /// Runs the command; returns when it was told to stop.
@@ -102,9 +106,16 @@ async fn start(
     let advertise = SocketAddr::from((address, options.secure_port));
     let identity = Identity::open(layout, advertise)?;
     let clock = SystemClock::shared();
-    let control =
-        ControlPlane::start(layout, settings, &identity, (advertise, listeners), clock, tasks, &progress)
-            .await?;
+    let control = ControlPlane::start(
+        layout,
+        (settings, &options.access),
+        &identity,
+        (advertise, listeners),
+        clock,
+        tasks,
+        &progress,
+    )
+    .await?;
     control.start_controllers(layout, &identity);
     control.start_scheduler();
     progress.say(&format!(

@@ -117,7 +117,7 @@ impl Up {
         let identity = Identity::open(&self.layout, advertise)?;
         let control = ControlPlane::start(
             &self.layout,
-            &self.settings.store,
+            (&self.settings.store, &self.settings.access),
             &identity,
             (advertise, listeners),
             clock.clone(),

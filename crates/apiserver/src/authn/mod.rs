@@ -53,9 +53,8 @@ pub async fn start(context: &Context) -> Result<(), Status> {
     Ok(())
 }
 
-/// Who sent the request: whom its credentials name or, with `Impersonate-*` headers, whom it may act as. 401
-/// for bad credentials, and for none where anonymous requests are off.
-pub async fn identify(
+/// Whom the credentials of a request name. 401 for bad credentials, and for none where anonymous requests are off.
+pub async fn authenticate(
     context: &Context,
     request: &http::request::Parts,
     connection: &ConnInfo,
@@ -67,13 +66,24 @@ pub async fn identify(
             break;
         }
     }
-    let user = match found {
-        Some(user) => authenticated(user),
-        None if context.config.anonymous => UserInfo::anonymous(),
-        None => return Err(Status::unauthorized()),
-    };
+    match found {
+        Some(user) => Ok(Arc::new(authenticated(user))),
+        None if context.config.anonymous => Ok(Arc::new(UserInfo::anonymous())),
+        None => Err(Status::unauthorized()),
+    }
+}
+
+/// Who a request is served as: its sender or, with `Impersonate-*` headers, whom the sender may act as.
+pub async fn acting_as(
+    context: &Context,
+    headers: &http::HeaderMap,
+    _: &crate::request::RequestInfo,
+    sender: Arc<UserInfo>,
+) -> Result<Arc<UserInfo>, Status> {
+    let Some(user) = impersonate(context, headers, &sender).await? else { return Ok(sender) };
     let user = Arc::new(user);
-    Ok(impersonate(context, &request.headers, &user).await?.map_or(user, Arc::new))
+    crate::audit::impersonated(&user, "");
+    Ok(user)
 }
 
 /// Adds the group of everyone who was identified.

@@ -9,6 +9,7 @@ mod fixed;
 pub mod node;
 pub mod rbac;
 
+use crate::audit;
 use crate::contract::{Attributes, Authorizer, Context, Decision};
 use futures::future::BoxFuture;
 use machinery::{Reason, Status, StatusDetails};
@@ -52,6 +53,19 @@ pub async fn check(context: &Context, attributes: &Attributes) -> Result<(), Sta
         Decision::Allow => Ok(()),
         Decision::Deny(reason) | Decision::NoOpinion(reason) => Err(forbidden(attributes, &reason)),
     }
+}
+
+/// Adds to the audit record of the request how it was decided, and why.
+pub fn annotate(context: &Context, attributes: &Attributes, refusal: Option<&Status>) {
+    let decision = if refusal.is_none() { "allow" } else { "forbid" };
+    audit::annotate("authorization.k8s.io/decision", || decision.to_owned());
+    audit::annotate("authorization.k8s.io/reason", || {
+        if refusal.is_some() {
+            return String::new();
+        }
+        let authorizers = context.authorizers.get().into_iter().flatten();
+        authorizers.map(|a| a.reason(attributes)).find(|reason| !reason.is_empty()).unwrap_or_default()
+    });
 }
 
 /// 403 in upstream's words.

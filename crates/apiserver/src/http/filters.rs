@@ -3,7 +3,8 @@
 use super::metrics::Metrics;
 use super::resource::Resources;
 use super::respond::status_response;
-use crate::contract::Context;
+use crate::audit::Auditor;
+use crate::contract::{Context, UserInfo};
 use crate::registry::{Caller, Registry};
 use crate::request::RequestInfo;
 use crate::{authn, authz, discovery};
@@ -18,7 +19,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+pub(super) const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 const WARNING: HeaderName = HeaderName::from_static("warning");
 
 /// The way in for every request.
@@ -32,11 +33,17 @@ struct Inner {
     site: discovery::Site,
     metrics: Arc<Metrics>,
     timeout: Duration,
+    auditor: Option<Arc<Auditor>>,
 }
 
 impl Front {
     /// Puts the way in together.
-    pub(crate) fn new(context: Context, registry: Arc<Registry>, tasks: &Tasks) -> Self {
+    pub(crate) fn new(
+        context: Context,
+        registry: Arc<Registry>,
+        auditor: Option<Arc<Auditor>>,
+        tasks: &Tasks,
+    ) -> Self {
         let metrics = Arc::new(Metrics::default());
         let resources = Resources {
             registry: registry.clone(),
@@ -45,7 +52,7 @@ impl Front {
         };
         let site = discovery::Site::new(registry, metrics.clone(), &context.config, tasks.stopping().clone());
         let timeout = context.config.request_timeout;
-        Self { inner: Arc::new(Inner { context, resources, site, metrics, timeout }) }
+        Self { inner: Arc::new(Inner { context, resources, site, metrics, timeout, auditor }) }
     }
 }
 
@@ -104,7 +111,10 @@ impl Inner {
         self.metrics.observe(&info, response.status().as_u16(), took);
         let headers = response.headers_mut();
         let fresh = || HeaderValue::try_from(crate::registry::fresh_uid()).ok();
-        if let Some(id) = audit_id.filter(|id| id.len() <= 64).or_else(fresh) {
+        // A recorded request has the id of its record.
+        if !headers.contains_key(&AUDIT_ID)
+            && let Some(id) = audit_id.filter(|id| id.len() <= 64).or_else(fresh)
+        {
             headers.insert(AUDIT_ID, id);
         }
         headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
@@ -133,11 +143,48 @@ impl Inner {
         let Some(connection) = parts.extensions.get::<Arc<ConnInfo>>().cloned() else {
             return status_response(&Status::internal("the connection is not known"));
         };
-        let user = match authn::identify(&self.context, &parts, &connection).await {
+        let found = authn::authenticate(&self.context, &parts, &connection).await;
+        let Some(auditor) = &self.auditor else {
+            return match found {
+                Ok(user) => self.permitted(info, parts, body, user).await,
+                Err(status) => status_response(&status),
+            };
+        };
+        let Some(trail) = super::record::begin(auditor, info, &parts, &connection, &found) else {
+            return match found {
+                Ok(user) => self.permitted(info, parts, body, user).await,
+                Err(status) => status_response(&status),
+            };
+        };
+        let user = match found {
+            Ok(user) => user,
+            Err(status) => return super::record::refused(&trail, &parts, &status).await,
+        };
+        if let Err(status) = trail.received().await {
+            return status_response(&status);
+        }
+        let response = trail.clone().around(self.permitted(info, parts, body, user)).await;
+        super::record::answered(trail, is_long(info), response).await
+    }
+
+    /// Serves a request of `sender`, if it or whom it acts as may make it.
+    async fn permitted(
+        &self,
+        info: &RequestInfo,
+        parts: http::request::Parts,
+        body: hyper::body::Incoming,
+        sender: Arc<UserInfo>,
+    ) -> Response {
+        let user = match authn::acting_as(&self.context, &parts.headers, info, sender).await {
             Ok(user) => user,
             Err(status) => return status_response(&status),
         };
-        if let Err(status) = authz::check(&self.context, &info.attributes(&user)).await {
+        let attributes = info.attributes(&user);
+        let checked = authz::check(&self.context, &attributes).await;
+        if self.auditor.is_some() {
+            authz::annotate(&self.context, &attributes, checked.as_ref().err());
+        }
+        if let Err(status) = checked {
             return status_response(&status);
         }
         let agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();

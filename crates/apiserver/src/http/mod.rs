@@ -9,6 +9,7 @@ mod list;
 mod metrics;
 mod negotiate;
 mod pretty;
+mod record;
 mod resource;
 mod respond;
 mod table;

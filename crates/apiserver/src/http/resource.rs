@@ -181,7 +181,9 @@ impl Call<'_> {
         let options = self.info.query.delete_options()?;
         let (parts, incoming) = request.into_parts();
         let bytes = body::read(incoming, self.resources.max_body).await?;
-        body::delete_options(options, &body::to_text(&parts.headers, bytes)?)
+        let bytes = body::to_text(&parts.headers, bytes)?;
+        crate::audit::request_bytes(&bytes);
+        body::delete_options(options, &bytes)
     }
 
     fn written(&self, written: &Written) -> Response {
@@ -213,6 +215,7 @@ impl Call<'_> {
         let strategic = api::ResourceTable::shared().get(&self.def.gvr()).is_some();
         body::patch(&parts.headers, Bytes::new(), strategic)?;
         let bytes = body::read(incoming, self.resources.max_body).await?;
+        crate::audit::request_bytes(&bytes);
         body::patch(&parts.headers, bytes, strategic)
     }
 

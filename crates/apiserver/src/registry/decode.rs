@@ -115,7 +115,9 @@ pub(super) fn object(
         problems.extend(unknown_fields(def, &value));
     }
     report(caller, &def.gvk, level, problems)?;
-    typed(def, &value)
+    let object = typed(def, &value)?;
+    crate::audit::request_object(object.as_ref());
+    Ok(object)
 }
 
 /// The fields of `value` that the kind does not have, as `unknown field "spec.foo"`.

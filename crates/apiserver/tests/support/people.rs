@@ -14,16 +14,22 @@ pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 
 /// A server where `root` may do anything and others what they are given.
 pub async fn server() -> Server {
+    Server::with(config()).await
+}
+
+/// Its configuration.
+pub fn config() -> Config {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(PEOPLE.as_bytes()).unwrap();
     let key = rcgen::KeyPair::generate().unwrap().serialize_pem().into_bytes();
     let params = rcgen::CertificateParams::new(Vec::new()).unwrap();
     let authority = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem().into_bytes();
-    Server::with(Config {
+    let (_, path) = file.keep().unwrap();
+    Config {
         client_ca: Some(authority.clone()),
         front_proxy_ca: Some(authority),
         front_proxy_names: vec!["front-proxy-client".to_owned()],
-        token_file: Some(file.path().to_owned()),
+        token_file: Some(path),
         service_accounts: ServiceAccounts {
             issuer: ISSUER.to_owned(),
             audiences: vec![ISSUER.to_owned()],
@@ -31,8 +37,7 @@ pub async fn server() -> Server {
             verification_keys: Vec::new(),
         },
         ..Config::default()
-    })
-    .await
+    }
 }
 
 impl Server {

@@ -50,6 +50,7 @@ impl PodSecurity {
             return Ok(());
         }
         let policy = self.policy(&request.namespace).await?;
+        crate::audit::annotate("pod-security.kubernetes.io/enforce-policy", || policy.enforce.to_string());
         let broken = violations(&policy.enforce.level, &spec);
         if !broken.is_empty() {
             return Err(forbidden(request, format!("violates PodSecurity \"{}\": {broken}", policy.enforce)));
@@ -164,12 +165,9 @@ fn warn(request: &mut AdmissionRequest, policy: &Policy, spec: &PodSpec) {
     }
     let audited = violations(&policy.audit.level, spec);
     if !audited.is_empty() {
-        tracing::info!(
-            namespace = request.namespace,
-            name = request.name,
-            "would violate PodSecurity \"{}\": {audited}",
-            policy.audit
-        );
+        crate::audit::annotate("pod-security.kubernetes.io/audit-violations", || {
+            format!("would violate PodSecurity \"{}\": {audited}", policy.audit)
+        });
     }
 }
 
