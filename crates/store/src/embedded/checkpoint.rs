@@ -5,6 +5,7 @@
 //! payloads. The file gets its name only when it is complete and durable.
 
 use super::alarm;
+use super::chunk::each_frame;
 use super::disk::Disk;
 use super::frame::{self, Next, Reader};
 use super::record::{Decoder, FORMAT, Record};
@@ -224,12 +225,12 @@ pub(crate) enum Item {
 ///
 /// # Errors
 /// [`StoreError::Corrupt`] when anything does not check, an incomplete file included.
-pub(crate) fn load(disk: &dyn Disk, name: &str, take: impl FnMut(Item)) -> Result<Revision, StoreError> {
-    let failed =
-        |error: io::Error| StoreError::Io(format!("failed to read {}: {error}", disk.describe(name)));
-    let file = disk.open(name).map_err(failed)?;
-    let reader = Reader::new(file.as_ref()).map_err(failed)?;
-    decode(disk, name, reader, take)
+pub(crate) fn load(disk: &dyn Disk, name: &str, mut take: impl FnMut(Item)) -> Result<Revision, StoreError> {
+    let mut content = Content::new(disk, name);
+    each_frame(disk, &[name.to_owned()], &mut |found| {
+        content.add(found.next, found.payload, found.end, &mut take)
+    })?;
+    content.revision()
 }
 
 /// Like [`load`], from a reader of the file.
@@ -239,59 +240,124 @@ pub(crate) fn decode(
     mut reader: Reader<'_>,
     mut take: impl FnMut(Item),
 ) -> Result<Revision, StoreError> {
-    let corrupt = |offset: u64, why: &str| StoreError::Corrupt {
-        file: disk.describe(name),
-        offset,
-        why: why.to_owned(),
-    };
-    let failed =
-        |error: io::Error| StoreError::Io(format!("failed to read {}: {error}", disk.describe(name)));
-    let mut revision = None;
-    let (mut keys, mut leases, mut digest, mut expected) = (0, 0, 0, 0);
-    loop {
-        let offset = match reader.next().map_err(failed)? {
-            Next::Frame { sequence, offset } if sequence == expected => offset,
-            Next::Frame { offset, .. } => return Err(corrupt(offset, "a block is missing")),
-            Next::End | Next::Torn => return Err(corrupt(reader.offset(), "the file is incomplete")),
-            Next::Damaged(why) => return Err(corrupt(reader.offset(), why)),
-        };
-        expected += 1;
-        for record in Decoder(reader.payload()) {
-            match record.map_err(|why| corrupt(offset, why))? {
-                Record::Checkpoint { format: FORMAT, revision: at } if revision.is_none() => {
-                    revision = Some(at)
-                }
-                Record::Checkpoint { .. } => return Err(corrupt(offset, "written by a newer version")),
-                Record::Alarm { kind, .. } => {
-                    let alarm =
-                        alarm::from_number(kind).ok_or_else(|| corrupt(offset, "an unknown alarm"))?;
-                    take(Item::Alarm(alarm));
-                }
-                Record::Grant { id, ttl } => {
-                    leases += 1;
-                    take(Item::Lease(id, ttl));
-                }
-                Record::Key { key, value, create, modified, version, lease } => {
-                    keys += 1;
-                    take(Item::Key(key_value(key, value, create, modified, version, lease)));
-                }
-                Record::Footer { keys: k, leases: l, digest: d } => {
-                    let Some(revision) = revision.filter(|_| (k, l, d) == (keys, leases, digest)) else {
-                        return Err(corrupt(offset, "the content does not match the digest at its end"));
-                    };
-                    if !matches!(reader.next().map_err(failed)?, Next::End) {
-                        return Err(corrupt(reader.offset(), "something follows the end"));
-                    }
-                    return Ok(revision);
-                }
-                _ => return Err(corrupt(offset, "a record that does not belong into a checkpoint")),
-            }
+    let mut content = Content::new(disk, name);
+    while !content.is_over {
+        let next = reader.next();
+        let next =
+            next.map_err(|error| StoreError::Io(format!("failed to read {}: {error}", disk.describe(name))))?;
+        content.add(&next, reader.payload(), reader.offset(), &mut take)?;
+    }
+    content.revision()
+}
+
+/// What was read of a checkpoint so far.
+struct Content<'a> {
+    disk: &'a dyn Disk,
+    name: &'a str,
+    revision: Option<Revision>,
+    keys: u64,
+    leases: u64,
+    digest: u32,
+    /// Sequence number of the next frame.
+    expected: u64,
+    /// The footer was read, and is right.
+    is_complete: bool,
+    is_over: bool,
+}
+
+impl<'a> Content<'a> {
+    fn new(disk: &'a dyn Disk, name: &'a str) -> Self {
+        Self {
+            disk,
+            name,
+            revision: None,
+            keys: 0,
+            leases: 0,
+            digest: 0,
+            expected: 0,
+            is_complete: false,
+            is_over: false,
         }
-        digest = crc32c::crc32c_append(digest, reader.payload());
+    }
+
+    fn corrupt(&self, offset: u64, why: &str) -> StoreError {
+        StoreError::Corrupt { file: self.disk.describe(self.name), offset, why: why.to_owned() }
+    }
+
+    /// The revision, when all of it was read.
+    fn revision(&self) -> Result<Revision, StoreError> {
+        let whole = self.revision.filter(|_| self.is_complete && self.is_over);
+        whole.ok_or_else(|| self.corrupt(0, "the file is incomplete"))
+    }
+
+    /// Takes the next frame, or the end of the file; `end` is where it ends.
+    fn add(
+        &mut self,
+        next: &Next,
+        payload: &[u8],
+        end: u64,
+        take: &mut dyn FnMut(Item),
+    ) -> Result<(), StoreError> {
+        let offset = match next {
+            Next::End if self.is_complete => {
+                self.is_over = true;
+                return Ok(());
+            }
+            _ if self.is_complete => return Err(self.corrupt(end, "something follows the end")),
+            Next::Frame { sequence, offset } if *sequence == self.expected => *offset,
+            Next::Frame { offset, .. } => return Err(self.corrupt(*offset, "a block is missing")),
+            Next::End | Next::Torn => return Err(self.corrupt(end, "the file is incomplete")),
+            Next::Damaged(why) => return Err(self.corrupt(end, why)),
+        };
+        self.expected += 1;
+        for record in Decoder(payload) {
+            if self.is_complete {
+                return Err(self.corrupt(offset, "something follows the end"));
+            }
+            let record = record.map_err(|why| self.corrupt(offset, why))?;
+            self.record(&record, offset, take)?;
+        }
+        self.digest = crc32c::crc32c_append(self.digest, payload);
+        Ok(())
+    }
+
+    fn record(
+        &mut self,
+        record: &Record<'_>,
+        offset: u64,
+        take: &mut dyn FnMut(Item),
+    ) -> Result<(), StoreError> {
+        match *record {
+            Record::Checkpoint { format: FORMAT, revision } if self.revision.is_none() => {
+                self.revision = Some(revision);
+            }
+            Record::Checkpoint { .. } => return Err(self.corrupt(offset, "written by a newer version")),
+            Record::Alarm { kind, .. } => {
+                let alarm = alarm::from_number(kind);
+                take(Item::Alarm(alarm.ok_or_else(|| self.corrupt(offset, "an unknown alarm"))?));
+            }
+            Record::Grant { id, ttl } => {
+                self.leases += 1;
+                take(Item::Lease(id, ttl));
+            }
+            Record::Key { key, value, create, modified, version, lease } => {
+                self.keys += 1;
+                take(Item::Key(key_value(key, value, create, modified, version, lease)));
+            }
+            Record::Footer { keys, leases, digest } => {
+                let is_right = (keys, leases, digest) == (self.keys, self.leases, self.digest);
+                if !is_right || self.revision.is_none() {
+                    return Err(self.corrupt(offset, "the content does not match the digest at its end"));
+                }
+                self.is_complete = true;
+            }
+            _ => return Err(self.corrupt(offset, "a record that does not belong into a checkpoint")),
+        }
+        Ok(())
     }
 }
 
-/// One allocation for key and value: nothing of the read buffer is kept.
+/// Copies, so that nothing of the read buffer is kept. Two, because the key outlives its first value.
 fn key_value(
     key: &[u8],
     value: &[u8],
@@ -300,10 +366,6 @@ fn key_value(
     version: i64,
     lease: LeaseId,
 ) -> KeyValue {
-    let mut both = Vec::with_capacity(key.len() + value.len());
-    both.extend_from_slice(key);
-    both.extend_from_slice(value);
-    let mut value = Bytes::from(both);
-    let key = value.split_to(key.len());
+    let (key, value) = (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
     KeyValue { key, value, create_revision, mod_revision, version, lease }
 }

@@ -4,7 +4,7 @@
 //! Order of a batch: evaluate against the working state, write and sync one frame, then publish (view, history,
 //! watchers), then answer. Nobody sees anything before it is durable. When the frame cannot be written, the
 //! working state is never published again and the store is read-only: after a failed sync nothing is known about
-//! what the disk holds, so going on could lose what was acknowledged.
+//! what the disk holds, so going on could lose what was acknowledged. Only a full disk is different (`stall`).
 
 use super::alarm;
 use super::disk::Disk;
@@ -13,15 +13,15 @@ use super::options::Options;
 use super::record::{Change, Record};
 use super::request::{Answer, Reply, Request, any, refused, validate};
 use super::shared::Shared;
+use super::stall::Sizes;
 use super::state::{Lease, State};
 use super::upkeep::Upkeep;
 use super::view::{Keys, Scan};
-use super::wal::{Failure, Wal};
+use super::wal::Wal;
 use crate::kv::{LeaseId, Op, OpResult, Revision, StoreError, Txn, TxnResult};
 use crate::maintenance::{Alarm, LeaseState};
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -40,13 +40,17 @@ pub(crate) struct Core {
     pub(super) state: State,
     /// Like the published one, but ahead by the batch.
     pub(super) compacted: Revision,
-    changes: Vec<Arc<Changes>>,
-    answers: Vec<Answer>,
+    pub(super) changes: Vec<Arc<Changes>>,
+    pub(super) answers: Vec<Answer>,
     /// No lease ends before.
     pub(super) next_expiry: Duration,
     /// Leases came or went in this batch.
-    leases_changed: bool,
+    pub(super) leases_changed: bool,
     pub(super) upkeep: Upkeep,
+    /// The disk is full: when the log is tried again.
+    pub(super) retry: Option<Duration>,
+    /// Sizes of the state that is published.
+    pub(super) published: Sizes,
 }
 
 impl Core {
@@ -58,7 +62,7 @@ impl Core {
     ) -> Self {
         let compacted = shared.history.compacted();
         let upkeep = Upkeep::new(disk, base, (options.clock)(), state.view.revision);
-        let core = Self {
+        let mut core = Self {
             shared,
             options,
             wal,
@@ -69,7 +73,10 @@ impl Core {
             next_expiry: Duration::ZERO,
             leases_changed: false,
             upkeep,
+            retry: None,
+            published: Sizes::default(),
         };
+        core.remember_sizes();
         core.count();
         core
     }
@@ -86,6 +93,7 @@ impl Core {
 
     /// Takes a request into the batch.
     pub(crate) fn stage(&mut self, request: Request) {
+        self.recover();
         match request {
             Request::Txn(txn, reply) => match self.writable().and_then(|()| self.txn(&txn)) {
                 Ok(result) => self.answers.push(Answer::Txn(reply, result)),
@@ -146,7 +154,7 @@ impl Core {
 
     /// Whether the log can still be written.
     pub(super) fn still_open(&self) -> Result<(), StoreError> {
-        self.shared.failed.get().map_or(Ok(()), |error| Err(error.clone()))
+        self.shared.failure().map_or(Ok(()), Err)
     }
 
     fn writable(&self) -> Result<(), StoreError> {
@@ -336,8 +344,11 @@ impl Core {
 
     /// Makes the batch durable, publishes it and answers.
     pub(crate) fn finish(&mut self) {
-        if let Some(failure) = self.shared.failed.get() {
-            self.answers.drain(..).for_each(|answer| answer.send(Some(failure)));
+        // While the disk is full the state is what is durable: what does not change it is answered, the rest was refused.
+        if self.retry.is_none()
+            && let Some(failure) = self.shared.failure()
+        {
+            self.answers.drain(..).for_each(|answer| answer.send(Some(&failure)));
             return;
         }
         if self.wal.pending() == 0 {
@@ -360,17 +371,9 @@ impl Core {
         if has_changes {
             self.shared.hub.notify();
         }
+        self.remember_sizes();
         self.count();
         self.answers.drain(..).for_each(|answer| answer.send(None));
-    }
-
-    /// From now on the store is read-only.
-    fn fail(&mut self, failure: &Failure) {
-        let failure = write_error(failure);
-        tracing::error!("{failure}");
-        let failure = self.shared.failed.get_or_init(|| failure);
-        self.changes.clear();
-        self.answers.drain(..).for_each(|answer| answer.send(Some(failure)));
     }
 
     fn measure(&self, took: Duration, bytes: u64) {
@@ -395,19 +398,4 @@ impl Core {
         counters.log_bytes.store(self.wal.size(), Relaxed);
         counters.leases.store(self.state.leases.len() as u64, Relaxed);
     }
-}
-
-/// Names the file and the way out. Nothing that was acknowledged is lost: it is on the disk before the answer.
-fn write_error(failure: &Failure) -> StoreError {
-    use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    let Failure { file, error } = failure;
-    let remedy = match error.kind() {
-        StorageFull | QuotaExceeded => "free space on its disk",
-        ReadOnlyFilesystem => "mount its file system for writing again",
-        _ => "check its disk (see the kernel's log)",
-    };
-    StoreError::Io(format!(
-        "failed to write the log {file}: {error}; until the restart the store is read-only, and nothing acknowledged is lost: \
-         {remedy}, then restart windlass"
-    ))
 }

@@ -137,6 +137,12 @@ impl<'a> Reader<'a> {
         Ok(Self { file, len, offset: 0, buffer: Vec::new(), start: 0, payload: 0..0 })
     }
 
+    /// Begins at `offset`, where a frame must start.
+    pub(crate) fn starting(mut self, offset: u64) -> Self {
+        (self.offset, self.start) = (offset, offset);
+        self
+    }
+
     /// Where the next frame starts: the end of the last one that checked.
     pub(crate) fn offset(&self) -> u64 {
         self.offset

@@ -139,7 +139,12 @@ impl Maintenance for Embedded {
     }
 
     async fn alarms(&self) -> Result<Vec<Alarm>, StoreError> {
-        Ok(self.shared.view.load().alarms.all())
+        let mut alarms = self.shared.view.load().alarms;
+        // Not in the log, which cannot be written: it goes when there is room.
+        if self.shared.is_full() {
+            alarms.set(Alarm::NoSpace, true);
+        }
+        Ok(alarms.all())
     }
 
     async fn raise(&self, alarm: Alarm) -> Result<(), StoreError> {

@@ -38,7 +38,7 @@ pub(super) fn render(stats: &Stats, has_failed: bool) -> String {
             u64::from(has_failed),
         ),
     ];
-    let counters: [(&str, &str, u64); 7] = [
+    let counters: [(&str, &str, u64); 9] = [
         ("etcd_disk_wal_write_bytes_total", "Bytes written to the log.", stats.written_bytes),
         ("etcd_server_slow_apply_total", "Group commits whose sync was slow.", stats.slow_syncs),
         ("etcd_debugging_snap_save_total", "Checkpoints written.", stats.checkpoints),
@@ -46,6 +46,16 @@ pub(super) fn render(stats: &Stats, has_failed: bool) -> String {
         ("etcd_mvcc_delete_total", "Keys removed.", stats.deletes),
         ("etcd_mvcc_range_total", "Ranges read.", stats.ranges),
         ("etcd_mvcc_txn_total", "Transactions.", stats.txns),
+        (
+            "windlass_store_read_only_total",
+            "Times that a write failed, so that no more were taken.",
+            stats.read_only,
+        ),
+        (
+            "windlass_store_recovered_total",
+            "Times that writes were taken again because there was room.",
+            stats.recovered,
+        ),
     ];
     let gauges = gauges.into_iter().map(|figure| ("gauge", figure));
     let counters = counters.into_iter().map(|figure| ("counter", figure));

@@ -10,22 +10,25 @@
 //! | --- | --- |
 //! | `disk` | file operations, real and failing |
 //! | `frame`, `record`, `wal`, `checkpoint` | what is on the disk |
-//! | `recover` | reading it again |
+//! | `recover`, `chunk`, `bulk` | reading it again |
 //! | `node`, `view`, `history`, `state` | what is in memory |
 //! | `core`, `upkeep`, `writer` | the one writer: batches, group commit, compaction, checkpoints, leases |
+//! | `stall` | what follows a write that failed |
 //! | `hub`, `interval`, `watcher` | watches |
 //! | `alarm`, `maintain`, `metrics` | figures, alarms, what `Maintenance` asks for |
 //! | `snapshot`, `verify`, `offline` | snapshots, verification in use and at rest, restoring and importing |
 //!
 //! Promises: a transaction is answered after it is durable; reads and watches see nothing before; after a failed
-//! write the store is read-only and what was acknowledged is kept; damage is refused with file and offset, while a
+//! write the store is read-only (until there is room, when the disk was full) and what was acknowledged is kept; damage is refused with file and offset, while a
 //! last record that a power loss left incomplete is cut.
 //!
 //! Deliberately absent: replication (a cluster of several machines uses etcd through the same trait), keys that do
 //! not fit into memory, authentication, nested transactions.
 
 mod alarm;
+mod bulk;
 mod checkpoint;
+mod chunk;
 mod core;
 pub mod disk;
 mod frame;
@@ -44,6 +47,7 @@ mod recover;
 mod request;
 mod shared;
 mod snapshot;
+mod stall;
 mod state;
 mod stepped;
 #[cfg(test)]
@@ -67,16 +71,17 @@ use self::disk::real::RealDisk;
 use self::hub::Hub;
 use self::request::{Reply, Request, is_read_only, validate};
 use self::shared::{Counters, Shared};
+use self::stall::Failed;
 use self::view::{Keys, Scan};
 use self::watcher::Watch;
 use crate::kv::{LeaseId, Range, RangeOptions, Revision, Store, StoreError, Txn, TxnResult, WatchStream};
-use ::arc_swap::ArcSwap;
+use ::arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, OnceLock};
 use std::thread::{Builder, JoinHandle};
 use tokio::sync::oneshot;
 
@@ -134,7 +139,7 @@ impl Embedded {
                         "the writer of the store panicked; this is a bug of Windlass, please report it"
                     );
                     let why = "the writer of the store panicked; restart the process".to_owned();
-                    let _ = shared.failed.set(StoreError::Io(why));
+                    shared.fail(Failed { error: StoreError::Io(why), is_full: false });
                 }
             }
         });
@@ -171,7 +176,7 @@ impl Embedded {
 
     /// Why the store is read-only, if it is.
     pub fn failure(&self) -> Option<StoreError> {
-        self.shared.failed.get().cloned()
+        self.shared.failure()
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, StoreError> {
@@ -205,7 +210,7 @@ fn open_core(disk: Arc<dyn Disk>, options: Options) -> Result<Core, StoreError> 
         view: ArcSwap::from_pointee(state.view.clone()),
         history,
         hub: Hub::new(state.view.revision, options.watch_buffer),
-        failed: OnceLock::new(),
+        failed: ArcSwapOption::empty(),
         counters: Counters::default(),
         quota: options.quota,
     });

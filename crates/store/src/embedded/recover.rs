@@ -3,13 +3,14 @@
 
 use super::alarm;
 use super::checkpoint::{self, Item, TEMPORARY, checkpoint_name, checkpoint_revision};
+use super::chunk::{Found, each_frame};
 use super::disk::Disk;
 use super::frame::{Next, Reader};
 use super::history::History;
 use super::node::{Changes, Node};
 use super::record::{Change, Decoder, FORMAT, Record};
 use super::state::{Lease, State};
-use super::wal::{Position, Sealed, Wal, segment_name, segment_number};
+use super::wal::{Position, Sealed, Wal, read_range, segment_name, segment_number};
 use crate::kv::{Revision, StoreError};
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -67,28 +68,42 @@ pub(crate) fn read(disk: &dyn Disk, now: Duration) -> Result<Recovered, StoreErr
         expected: None,
         log_revision: None,
         last_frame: 0,
+        inside: None,
     };
     let segments = needed(&replay, &segments, base.is_some(), &mut repair)?;
-    let mut position =
-        Position { number: 1, offset: 0, sequence: 0, start: revision, revision, sealed: Vec::new() };
+    let mut position = Position {
+        number: 1,
+        offset: 0,
+        last: 0,
+        sequence: 0,
+        start: revision,
+        revision,
+        sealed: Vec::new(),
+    };
     repair.create = segments.is_empty();
-    for (at, number) in segments.iter().enumerate() {
-        let is_last = at + 1 == segments.len();
-        let (end, is_torn) = replay.segment(*number, is_last)?;
-        if is_torn {
-            repair.cut = Some(end);
-        }
-        repair.last = (replay.last_frame, end);
+    if let Some(number) = segments.last() {
+        position.number = *number;
+        position.start = replay.starts_at(*number)?.unwrap_or(revision);
+    }
+    let names: Vec<_> = segments.iter().map(|number| segment_name(*number)).collect();
+    replay.state.begin_replay();
+    each_frame(disk, &names, &mut |found| {
+        let (number, is_last) = (segments[found.file], found.file + 1 == segments.len());
+        let Some(is_torn) = replay.frame(number, is_last, &found)? else { return Ok(()) };
+        // The segment is over.
         let last = replay.log_revision.unwrap_or(revision);
         if is_last {
-            position.start = replay.starts_at(*number)?.unwrap_or(revision);
-            position.number = *number;
-            position.offset = end;
+            repair.cut = is_torn.then_some(found.end);
+            repair.last = (replay.last_frame, found.end);
+            position.offset = found.end;
+            position.last = replay.last_frame;
             position.revision = last;
         } else {
-            position.sealed.push(Sealed { number: *number, bytes: end, last });
+            position.sealed.push(Sealed { number, bytes: found.end, last });
         }
-    }
+        Ok(())
+    })?;
+    replay.state.end_replay();
     position.sequence = replay.expected.unwrap_or(0);
     position.revision = position.revision.max(replay.state.view.revision);
     replay.state.attach_all();
@@ -143,16 +158,7 @@ impl Recovered {
 /// another sync would succeed and do nothing. Only the last frame can be meant: nothing is written after a failure.
 fn rewrite(disk: &dyn Disk, name: &str, (from, to): (u64, u64)) -> io::Result<()> {
     let mut file = disk.open(name)?;
-    let mut frame = vec![0; usize::try_from(to - from).unwrap_or(0)];
-    let mut done = 0;
-    while done < frame.len() {
-        match file.read_at(from + done as u64, &mut frame[done..]) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(read) => done += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+    let frame = read_range(file.as_ref(), from, to)?;
     file.write_at(from, &frame)?;
     file.sync()
 }
@@ -233,6 +239,8 @@ struct Replay<'a> {
     log_revision: Option<Revision>,
     /// Where the last frame starts in its segment.
     last_frame: u64,
+    /// The segment whose header was read last.
+    inside: Option<u64>,
 }
 
 impl Replay<'_> {
@@ -254,45 +262,41 @@ impl Replay<'_> {
         }
     }
 
-    /// Replays a segment; returns where its frames end, and whether something torn follows.
-    fn segment(&mut self, number: u64, is_last: bool) -> Result<(u64, bool), StoreError> {
-        let name = segment_name(number);
-        let failed = self.failed(&name);
-        let described = self.disk.describe(&name);
-        let corrupt =
-            |offset, why: &str| StoreError::Corrupt { file: described.clone(), offset, why: why.to_owned() };
-        let file = self.disk.open(&name).map_err(&failed)?;
-        let mut reader = Reader::new(file.as_ref()).map_err(&failed)?;
-        let mut has_header = false;
-        loop {
-            let offset = match reader.next().map_err(&failed)? {
-                Next::Frame { sequence, offset } => {
-                    if self.expected.is_some_and(|expected| expected != sequence) {
-                        return Err(corrupt(offset, "a record is missing before this one"));
-                    }
-                    self.expected = Some(sequence + 1);
-                    self.last_frame = offset;
-                    offset
+    /// Replays the next frame of a segment. At its end the answer is whether something torn follows.
+    fn frame(&mut self, number: u64, is_last: bool, found: &Found<'_>) -> Result<Option<bool>, StoreError> {
+        let disk = self.disk;
+        let corrupt = |offset: u64, why: &str| {
+            let file = disk.describe(&segment_name(number));
+            StoreError::Corrupt { file, offset, why: why.to_owned() }
+        };
+        let offset = match found.next {
+            Next::Frame { sequence, offset } => {
+                if self.expected.is_some_and(|expected| expected != *sequence) {
+                    return Err(corrupt(*offset, "a record is missing before this one"));
                 }
-                Next::End if has_header => return Ok((reader.offset(), false)),
-                Next::End | Next::Torn if is_last => return Ok((reader.offset(), true)),
-                Next::End => return Err(corrupt(reader.offset(), "the file is empty")),
-                Next::Torn => return Err(corrupt(reader.offset(), "the last record is incomplete")),
-                Next::Damaged(why) => return Err(corrupt(reader.offset(), why)),
-            };
-            for record in Decoder(reader.payload()) {
-                let record = record.map_err(|why| corrupt(offset, why))?;
-                let is_header = matches!(record, Record::Segment { .. });
-                if is_header == has_header {
-                    return Err(corrupt(offset, "the file does not start with its header"));
-                }
-                has_header = true;
-                self.apply(number, &record).map_err(|why| corrupt(offset, why))?;
-                if is_header {
-                    break;
-                }
+                self.expected = Some(sequence + 1);
+                self.last_frame = *offset;
+                *offset
+            }
+            Next::End if self.inside == Some(number) => return Ok(Some(false)),
+            Next::End | Next::Torn if is_last => return Ok(Some(true)),
+            Next::End => return Err(corrupt(found.end, "the file is empty")),
+            Next::Torn => return Err(corrupt(found.end, "the last record is incomplete")),
+            Next::Damaged(why) => return Err(corrupt(found.end, why)),
+        };
+        for record in Decoder(found.payload) {
+            let record = record.map_err(|why| corrupt(offset, why))?;
+            let is_header = matches!(record, Record::Segment { .. });
+            if is_header == (self.inside == Some(number)) {
+                return Err(corrupt(offset, "the file does not start with its header"));
+            }
+            self.inside = Some(number);
+            self.apply(number, &record).map_err(|why| corrupt(offset, why))?;
+            if is_header {
+                break;
             }
         }
+        Ok(None)
     }
 
     fn apply(&mut self, number: u64, record: &Record<'_>) -> Result<(), &'static str> {

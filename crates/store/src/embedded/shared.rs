@@ -2,10 +2,11 @@
 
 use super::history::History;
 use super::hub::Hub;
+use super::stall::Failed;
 use super::view::{Keys, Scan, View};
 use crate::kv::{Op, OpResult, RangeOptions, Revision, StoreError, Txn, TxnResult};
-use arc_swap::ArcSwap;
-use std::sync::OnceLock;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -56,6 +57,10 @@ pub struct Stats {
     pub ranges: u64,
     /// Transactions that may write.
     pub txns: u64,
+    /// Times that a write failed, so that no more were taken.
+    pub read_only: u64,
+    /// Times that the store took writes again by itself after that.
+    pub recovered: u64,
 }
 
 /// The figures that the writer keeps.
@@ -78,6 +83,8 @@ pub(crate) struct Counters {
     pub(crate) deletes: AtomicU64,
     pub(crate) ranges: AtomicU64,
     pub(crate) txns: AtomicU64,
+    pub(crate) read_only: AtomicU64,
+    pub(crate) recovered: AtomicU64,
 }
 
 impl Counters {
@@ -107,13 +114,36 @@ pub(crate) struct Shared {
     pub(crate) history: History,
     pub(crate) hub: Hub,
     /// Set when a write failed: no more writes.
-    pub(crate) failed: OnceLock<StoreError>,
+    pub(crate) failed: ArcSwapOption<Failed>,
     pub(crate) counters: Counters,
     /// Bytes allowed, for the figures.
     pub(crate) quota: u64,
 }
 
 impl Shared {
+    /// Why the store is read-only, if it is.
+    pub(crate) fn failure(&self) -> Option<StoreError> {
+        self.failed.load().as_ref().map(|failed| failed.error.clone())
+    }
+
+    /// Whether it is read-only only until there is room.
+    pub(crate) fn is_full(&self) -> bool {
+        self.failed.load().as_ref().is_some_and(|failed| failed.is_full)
+    }
+
+    /// No more writes. What is for good stays.
+    pub(crate) fn fail(&self, failed: Failed) {
+        let is_for_good = self.failed.load().as_ref().is_some_and(|failed| !failed.is_full);
+        if !is_for_good {
+            self.failed.store(Some(Arc::new(failed)));
+        }
+    }
+
+    /// Writes are taken again.
+    pub(crate) fn recovered(&self) {
+        self.failed.store(None);
+    }
+
     /// Whether `revision` can be read from `view`.
     pub(crate) fn check(&self, revision: Option<Revision>, view: &View) -> Result<(), StoreError> {
         let Some(revision) = revision.filter(|revision| *revision > 0) else { return Ok(()) };
@@ -170,6 +200,8 @@ impl Shared {
             deletes: counters.deletes.load(Relaxed),
             ranges: counters.ranges.load(Relaxed),
             txns: counters.txns.load(Relaxed),
+            read_only: counters.read_only.load(Relaxed),
+            recovered: counters.recovered.load(Relaxed),
         }
     }
 }

@@ -2,6 +2,7 @@
 //! recovery applies the same changes through the same functions.
 
 use super::alarm::Alarms;
+use super::bulk::Overlay;
 use super::node::{Changes, Node, Slot};
 use super::view::{Keys, View};
 use crate::kv::{KeyValue, LeaseId, Revision};
@@ -33,6 +34,8 @@ pub(crate) struct State {
     pub(crate) old_bytes: u64,
     /// Keys that exist.
     pub(crate) keys: u64,
+    /// While a log is replayed: what is newer than in the view's index.
+    overlay: Option<Overlay>,
 }
 
 impl State {
@@ -40,7 +43,32 @@ impl State {
     pub(crate) fn new(revision: Revision) -> Self {
         let index = imbl::OrdSet::new();
         let view = View { index, revision, leases: Arc::default(), alarms: Alarms::default() };
-        Self { view, leases: HashMap::new(), bytes: 0, old_bytes: 0, keys: 0 }
+        Self { view, leases: HashMap::new(), bytes: 0, old_bytes: 0, keys: 0, overlay: None }
+    }
+
+    /// A replay begins: until [`State::end_replay`] the view's index is not up to date.
+    pub(crate) fn begin_replay(&mut self) {
+        self.overlay = Some(Overlay::default());
+    }
+
+    /// The replay is over.
+    pub(crate) fn end_replay(&mut self) {
+        if let Some(overlay) = self.overlay.take() {
+            overlay.apply(&mut self.view.index);
+        }
+    }
+
+    /// The newest version of a key, which may be its removal.
+    fn newest(&self, key: &[u8]) -> Option<&Arc<Node>> {
+        let newer = self.overlay.as_ref().and_then(|overlay| overlay.get(key));
+        newer.or_else(|| self.view.index.get(key).map(|slot| &slot.0))
+    }
+
+    fn set_newest(&mut self, node: Arc<Node>) {
+        match &mut self.overlay {
+            Some(overlay) => overlay.set(node),
+            None => drop(self.view.index.insert(Slot(node))),
+        }
     }
 
     /// Adds a key of a checkpoint; they come in order.
@@ -89,7 +117,7 @@ impl State {
     /// Writes a key as part of `revision`. Shares `value`; of `key` it keeps a copy when the key is new, as keys
     /// are often slices of larger buffers.
     pub(crate) fn put(&mut self, revision: Revision, key: &[u8], value: Bytes, lease: LeaseId) -> Arc<Node> {
-        let slot = self.view.index.get(key).map(|slot| slot.0.clone());
+        let slot = self.newest(key).cloned();
         let old = slot.as_ref().filter(|node| !node.is_removal());
         let kv = KeyValue {
             key: slot.as_ref().map_or_else(|| Bytes::copy_from_slice(key), |node| node.kv.key.clone()),
@@ -111,20 +139,20 @@ impl State {
         self.attach(&kv.key, lease);
         let node = Node::new(kv, slot);
         self.bytes += node.size();
-        self.view.index.insert(Slot(node.clone()));
+        self.set_newest(node.clone());
         node
     }
 
     /// Removes a key, if it exists, as part of `revision`.
     pub(crate) fn remove(&mut self, revision: Revision, key: &[u8]) -> Option<Arc<Node>> {
-        let old = self.view.get(key)?.clone();
+        let old = self.newest(key).filter(|node| !node.is_removal())?.clone();
         self.detach(&old.kv.key, old.kv.lease);
         self.old_bytes += old.size();
         self.keys -= 1;
         let node = Node::removal(old.kv.key.clone(), revision, old);
         self.bytes += node.size();
         self.old_bytes += node.size();
-        self.view.index.insert(Slot(node.clone()));
+        self.set_newest(node.clone());
         Some(node)
     }
 
@@ -142,11 +170,12 @@ impl State {
                 self.bytes -= old.size();
                 self.old_bytes -= old.size();
             }
-            if node.is_removal()
-                && let Some(slot) = self.view.index.get(&node.kv.key[..])
-                && Arc::ptr_eq(&slot.0, node)
+            if node.is_removal() && self.newest(&node.kv.key).is_some_and(|newest| Arc::ptr_eq(newest, node))
             {
                 self.view.index.remove(&node.kv.key[..]);
+                if let Some(overlay) = &mut self.overlay {
+                    overlay.remove(&node.kv.key);
+                }
                 self.bytes -= node.size();
                 self.old_bytes -= node.size();
             }

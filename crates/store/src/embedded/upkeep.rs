@@ -67,10 +67,22 @@ impl Upkeep {
     }
 }
 
+impl Upkeep {
+    /// Revisions after this one did not happen.
+    pub(super) fn not_after(&mut self, revision: Revision) {
+        for (_, last) in &mut self.samples {
+            *last = revision.min(*last);
+        }
+    }
+}
+
 impl Core {
     /// What time brings: ends leases and forgets history, as part of the batch. Returns how long until it has to
     /// be called again.
     pub(crate) fn stage_due(&mut self) -> Option<Duration> {
+        if let Some(retry) = self.recover() {
+            return Some(retry);
+        }
         if self.still_open().is_err() {
             return None;
         }
@@ -139,6 +151,7 @@ impl Core {
         gone.iter().for_each(|changes| self.state.forget(changes));
         if !gone.is_empty() {
             self.shared.view.store(Arc::new(self.state.view.clone()));
+            self.remember_sizes();
             self.count();
         }
         let has_more = gone.len() == FORGET_SLICE;
@@ -208,7 +221,7 @@ impl Core {
     fn hold(&mut self) {
         for reply in std::mem::take(&mut self.upkeep.holding) {
             let held = Held {
-                // The working state is ahead of the disk after a write that failed.
+                // The working state may be ahead of the disk after a write that failed.
                 view: View::clone(&self.shared.view.load()),
                 base: self.upkeep.base,
                 sealed: self.wal.sealed.iter().map(|segment| segment.number).collect(),

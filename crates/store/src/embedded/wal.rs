@@ -4,7 +4,7 @@
 //! included, before anything is acknowledged from it.
 
 use super::disk::{Disk, File};
-use super::frame;
+use super::frame::{self, Next, Reader};
 use super::record::{FORMAT, Record};
 use crate::kv::Revision;
 use std::io;
@@ -26,6 +26,9 @@ pub(crate) fn segment_number(name: &str) -> Option<u64> {
     let digits = name.strip_prefix(PREFIX)?;
     (digits.len() == 16).then(|| u64::from_str_radix(digits, 16).ok()).flatten()
 }
+
+/// What has to fit behind the log before it counts as having room again.
+const ROOM: usize = 64 << 10;
 
 /// A segment that is not written to any more.
 #[derive(Debug)]
@@ -49,6 +52,8 @@ pub(crate) struct Wal {
     file: Box<dyn File>,
     number: u64,
     offset: u64,
+    /// Where the last frame starts.
+    last: u64,
     /// Of the next frame.
     sequence: u64,
     segment_bytes: u64,
@@ -58,6 +63,8 @@ pub(crate) struct Wal {
     revision: Revision,
     /// The frame that is being built: room for a header, then payload.
     frame: Vec<u8>,
+    /// Size of the frame that could not be written.
+    wanted: usize,
     /// Oldest first.
     pub(crate) sealed: Vec<Sealed>,
 }
@@ -66,6 +73,8 @@ pub(crate) struct Wal {
 pub(crate) struct Position {
     pub(crate) number: u64,
     pub(crate) offset: u64,
+    /// Where the last frame before it starts.
+    pub(crate) last: u64,
     pub(crate) sequence: u64,
     /// Revision before the segment.
     pub(crate) start: Revision,
@@ -86,13 +95,28 @@ impl Wal {
         (file, at.offset) = new_segment(disk.as_ref(), at.number, at.sequence, at.revision)?;
         at.sequence += 1;
         at.start = at.revision;
+        at.last = 0;
         Ok(Self::with(disk, file, at, segment_bytes))
     }
 
     fn with(disk: Arc<dyn Disk>, file: Box<dyn File>, at: Position, segment_bytes: u64) -> Self {
-        let Position { number, offset, sequence, start, revision, sealed } = at;
+        let Position { number, offset, last, sequence, start, revision, sealed } = at;
         let frame = vec![0; frame::HEADER];
-        Self { disk, file, number, offset, sequence, segment_bytes, start, revision, frame, sealed }
+        let wanted = 0;
+        Self {
+            disk,
+            file,
+            number,
+            offset,
+            last,
+            sequence,
+            segment_bytes,
+            start,
+            revision,
+            frame,
+            wanted,
+            sealed,
+        }
     }
 
     /// Where the records of the next frame are appended.
@@ -116,14 +140,19 @@ impl Wal {
     }
 
     /// Makes the next frame, whose last commit is `revision`, durable; returns how long the sync took. After an
-    /// error the log must not be used any more: what is on the disk is not known.
+    /// error the log must not be used any more, unless [`Wal::recover`] can: what is on the disk is not known.
     pub(crate) fn append(&mut self, revision: Revision) -> Result<Duration, Failure> {
         // Only before a commit: what else a segment says is in every checkpoint that is later than its commits.
-        if self.offset + self.frame.len() as u64 > self.segment_bytes && self.revision < revision {
-            self.rotate()?;
+        if self.offset + self.frame.len() as u64 > self.segment_bytes
+            && self.revision < revision
+            && let Err(failure) = self.rotate()
+        {
+            self.drop_frame();
+            return Err(failure);
         }
-        let took = self.write().map_err(|error| self.failure(self.number, error))?;
+        let took = self.write().map_err(|error| self.give_up(error))?;
         self.sequence += 1;
+        self.last = self.offset;
         self.offset += self.frame.len() as u64;
         self.revision = revision;
         self.frame.truncate(frame::HEADER);
@@ -140,6 +169,18 @@ impl Wal {
         let start = Instant::now();
         self.file.sync()?;
         Ok(start.elapsed())
+    }
+
+    fn give_up(&mut self, error: io::Error) -> Failure {
+        self.drop_frame();
+        self.failure(self.number, error)
+    }
+
+    /// The frame that was being built is not written any more.
+    fn drop_frame(&mut self) {
+        self.wanted = self.frame.len();
+        self.frame.truncate(frame::HEADER);
+        self.frame.shrink_to(KEEP_BUFFER);
     }
 
     fn failure(&self, number: u64, error: io::Error) -> Failure {
@@ -161,10 +202,52 @@ impl Wal {
         self.sealed.push(Sealed { number: self.number, bytes: self.offset, last: self.revision });
         self.file = file;
         self.offset = offset;
+        self.last = 0;
         self.number = number;
         self.start = self.revision;
         self.sequence += 1;
         Ok(())
+    }
+
+    /// Goes on after [`Wal::append`] failed because the disk was full: takes what that may have left off the disk, makes
+    /// the last frame durable again, and sees whether there is room. After an error it can
+    /// be tried again if the disk is still full.
+    pub(crate) fn recover(&mut self) -> Result<(), Failure> {
+        let room = self.wanted.max(ROOM);
+        self.clean(room).map_err(|error| self.failure(self.number, error))
+    }
+
+    fn clean(&mut self, room: usize) -> io::Result<()> {
+        let next = segment_name(self.number + 1);
+        if self.disk.list()?.contains(&next) {
+            self.disk.remove(&next)?;
+            self.disk.sync_dir()?;
+        }
+        let mut file = self.disk.open(&segment_name(self.number))?;
+        // Durable before anything is written there: remains of two attempts on top of each other look like damage.
+        file.set_len(self.offset)?;
+        file.sync()?;
+        let last = self.read_last(file.as_ref())?;
+        file.write_at(self.last, &last)?;
+        let written = file.write_at(self.offset, &vec![0; room]).and_then(|()| file.sync());
+        let cut = file.set_len(self.offset).and_then(|()| file.sync());
+        written.and(cut)?;
+        self.file = file;
+        Ok(())
+    }
+
+    /// The bytes of the last frame, which must check.
+    fn read_last(&self, file: &dyn File) -> io::Result<Vec<u8>> {
+        let mut reader = Reader::limited(file, self.offset)?.starting(self.last);
+        let is_whole = matches!(reader.next()?, Next::Frame { sequence, .. } if sequence + 1 == self.sequence)
+            && reader.offset() == self.offset;
+        if !is_whole {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the end of the log does not check any more",
+            ));
+        }
+        read_range(file, self.last, self.offset)
     }
 
     /// Bytes of the sealed segments that hold nothing after `revision`.
@@ -183,6 +266,21 @@ impl Wal {
         }
         Ok(())
     }
+}
+
+/// The bytes of `file` from `from` to `to`.
+pub(crate) fn read_range(file: &dyn File, from: u64, to: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(to - from).unwrap_or(0)];
+    let mut done = 0;
+    while done < bytes.len() {
+        match file.read_at(from + done as u64, &mut bytes[done..]) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => done += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(bytes)
 }
 
 fn new_segment(

@@ -193,7 +193,7 @@ impl Run {
             core.stage_due();
             let mut asked: Vec<_> = (0..self.random.below(6)).map(|_| self.ask(core)).collect();
             core.finish();
-            let failed = core.shared.failed.get().is_some();
+            let failed = core.shared.failure().is_some();
             let expected = self.expect(expected, &mut asked, failed);
             if failed {
                 return expected;
@@ -326,7 +326,7 @@ fn a_failing_disk_stops_writes_and_loses_nothing() {
         let other = run.work(&mut core, 60);
         // Reads go on, and show nothing that was not acknowledged.
         run.verify_latest(&core);
-        if core.shared.failed.get().is_some() {
+        if core.shared.failure().is_some() {
             let (reply, mut receiver) = channel();
             let txn = Txn { success: vec![put("late", "1")], ..Txn::default() };
             core.stage(Request::Txn(txn, reply));

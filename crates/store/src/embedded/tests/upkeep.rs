@@ -242,32 +242,53 @@ async fn a_snapshot_as_a_stream_is_the_file_and_can_be_put_ahead() -> Result<(),
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_disk_stops_writes_until_a_restart_with_room() -> Result<(), StoreError> {
+async fn a_full_disk_stops_writes_until_there_is_room() -> Result<(), StoreError> {
     for step in 1..6 {
         let mut fixture = Fixture::new(|options| options.segment_bytes = 2000);
+        fixture.store.lease_grant(7, 60).await?;
         let mut acknowledged = Vec::new();
         fixture.disk.set_fault(Fault::NoSpace(fixture.disk.operations() + 20 + step));
+        let value = "x".repeat(300);
         let error = loop {
             let at = acknowledged.len();
-            match fixture.txn(vec![put(&format!("k{at:03}"), &"x".repeat(300))]).await {
-                Ok(_) => acknowledged.push(format!("k{at:03}={}", "x".repeat(300))),
+            match fixture.txn(vec![put(&format!("k{at:03}"), &value)]).await {
+                Ok(_) => acknowledged.push(format!("k{at:03}={value}")),
                 Err(error) => break error.to_string(),
             }
         };
-        for part in ["memory:wal-", "no storage space", "read-only", "free space on its disk, then restart"] {
+        for part in ["memory:wal-", "no storage space", "read-only until there is room", "free space"] {
             assert!(error.contains(part), "{part}: {error}");
         }
+        let verify = || tokio::task::block_in_place(|| fixture.store.verify(|_, _| {}));
         assert_eq!(fixture.dump(None).await?, acknowledged);
-        let report = tokio::task::block_in_place(|| fixture.store.verify(|_, _| {}))?;
-        assert_eq!(report.keys, acknowledged.len() as u64);
-        // Room alone does not help a log of which nothing is known any more.
-        fixture.disk.set_fault(Fault::None);
-        assert!(fixture.txn(vec![put("k", "1")]).await.is_err());
+        assert_eq!(verify()?.keys, acknowledged.len() as u64);
+        // Said in every way, and what needs no log goes on.
+        assert_eq!(fixture.store.alarms().await?, [Alarm::NoSpace]);
         assert!(fixture.store.metrics().contains("etcd_server_is_read_only 1"));
-        fixture = fixture.reopen(|_| {})?;
-        assert_eq!(fixture.dump(None).await?, acknowledged);
-        fixture.put("k", "1").await;
+        assert_eq!(fixture.store.lease_keep_alive(7).await?, 60);
+        assert_eq!(fixture.store.leases().await?, [7]);
+        // Tried again, and still no room.
+        fixture.advance(Duration::from_secs(2));
+        assert!(fixture.txn(vec![put("k", "1")]).await.is_err());
+        fixture.disk.set_fault(Fault::None);
+        assert!(fixture.txn(vec![put("k", "1")]).await.is_err(), "step {step}: not before it is tried again");
+        fixture.advance(Duration::from_secs(2));
+        let revision = fixture.txn(vec![put("k", "1")]).await?.revision;
+        assert_eq!(revision, acknowledged.len() as i64 + 2, "step {step}");
+        acknowledged.insert(0, "k=1".to_owned());
         assert!(fixture.store.failure().is_none());
+        assert_eq!(fixture.store.alarms().await?, []);
+        assert_eq!(fixture.dump(None).await?, acknowledged);
+        assert_eq!(verify()?.keys, acknowledged.len() as u64);
+        for line in [
+            "etcd_server_is_read_only 0",
+            "windlass_store_read_only_total 1",
+            "windlass_store_recovered_total 1",
+        ] {
+            assert!(fixture.store.metrics().lines().any(|found| found == line), "{line}");
+        }
+        fixture = fixture.reopen(|disk| disk.crash())?;
+        assert_eq!(fixture.dump(None).await?, acknowledged, "step {step}");
     }
     Ok(())
 }
