@@ -73,6 +73,8 @@ pub struct Config {
     pub max_body: usize,
     /// How long events are kept.
     pub event_ttl: Duration,
+    /// How many requests are taken at once, and by what rules.
+    pub flow_control: crate::flowcontrol::Settings,
     /// How long the store may take to answer health checks: `/healthz` and `/livez`, `/readyz`.
     pub store_check_timeouts: (Duration, Duration),
 }
@@ -99,6 +101,7 @@ impl Default for Config {
             request_timeout: Duration::from_secs(60),
             max_body: 3 * 1024 * 1024,
             event_ttl: Duration::from_secs(3600),
+            flow_control: crate::flowcontrol::Settings::default(),
             store_check_timeouts: (Duration::from_secs(2), Duration::from_secs(2)),
         }
     }

@@ -16,6 +16,7 @@ mod config_file;
 pub mod contract;
 pub mod crd;
 mod discovery;
+pub mod flowcontrol;
 mod http;
 mod local;
 pub mod openapi;
@@ -29,4 +30,5 @@ pub mod subresources;
 
 pub use config::{Config, KubeletClient, Listen, ServiceAccounts};
 pub use contract::UserInfo;
+pub use flowcontrol::Settings as FlowControlSettings;
 pub use server::{ApiServer, Error};

@@ -2,6 +2,7 @@
 
 use crate::allocators::Services;
 use crate::contract::{Context, UserInfo};
+use crate::flowcontrol::FlowControl;
 use crate::http::Front;
 use crate::local::Local;
 use crate::registry::{Plugins, Registry};
@@ -48,7 +49,9 @@ impl ApiServer {
         let config = Arc::new(config);
         let feed = cache::Feed::start(store, clock.clone(), tasks).await?;
         let registry = Arc::new(Registry::new(feed, config.event_ttl));
+        let (settings, timeout) = (config.flow_control, config.request_timeout);
         let context = Context {
+            flow: FlowControl::new(settings, timeout, clock.clone(), tasks.clone()),
             lookup: registry.clone(),
             loopback: Arc::new(Local::trusted(registry.clone())),
             clock,
@@ -67,6 +70,7 @@ impl ApiServer {
         authz::bootstrap::reconcile(&context).await?;
         authz::start(&context).await?;
         crd::start(&context, &registry).await;
+        context.flow.start(&context, registry.feed()).await?;
         let auditor = audit::start(&context)?;
         let front: Arc<dyn Handler> =
             Arc::new(Front::new(context.clone(), registry.clone(), auditor.clone(), tasks));

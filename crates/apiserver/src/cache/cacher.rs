@@ -52,6 +52,17 @@ impl Snapshot {
     }
 }
 
+/// How much a key space holds and who follows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Objects.
+    pub objects: usize,
+    /// Bytes of one, about.
+    pub average_bytes: usize,
+    /// Open watches.
+    pub watchers: usize,
+}
+
 enum Phase {
     /// Being listed; what happens meanwhile waits here.
     Loading(Vec<(i64, Event)>),
@@ -225,6 +236,17 @@ impl Cacher {
     /// the revision that the feed had reached before.
     pub fn snapshot(&self) -> Snapshot {
         self.state.lock().snapshot.clone()
+    }
+
+    /// How much there is: for estimates, so the size is that of a few objects.
+    pub(super) fn load_now(&self) -> Load {
+        const SAMPLE: usize = 8;
+        let (objects, watchers) = {
+            let state = self.state.lock();
+            (state.snapshot.objects.clone(), state.waiting.watchers())
+        };
+        let bytes: usize = objects.values().take(SAMPLE).map(|object| object.raw().len()).sum();
+        Load { objects: objects.len(), average_bytes: bytes / objects.len().clamp(1, SAMPLE), watchers }
     }
 
     /// One object as it is now.

@@ -3,7 +3,7 @@
 //! One feed means one order of events for all key spaces, so "has the cache seen revision N" has one answer, and a
 //! write wakes one task, not one per resource.
 
-use super::cacher::Cacher;
+use super::cacher::{Cacher, Load};
 use crate::storage::{self, ROOT};
 use bytes::Bytes;
 use component::{SharedClock, Tasks};
@@ -175,6 +175,12 @@ impl Feed {
         let range = self.store.range(prefix.into(), end, RangeOptions::default()).await?;
         cache.load(range.revision, range.kvs, self.clock.instant());
         Ok(())
+    }
+
+    /// How much a key space holds now; `None` while nobody used it.
+    pub fn load(&self, storage: &GroupResource) -> Option<Load> {
+        let cache = self.caches.read().by_storage.get(storage).cloned()?;
+        Some(cache.load_now())
     }
 
     /// Forgets a key space that is no longer served.

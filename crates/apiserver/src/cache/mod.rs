@@ -15,7 +15,7 @@ mod token;
 mod waiting;
 mod watch;
 
-pub use cacher::{Cacher, Snapshot};
+pub use cacher::{Cacher, Load, Snapshot};
 pub use event::{CacheEvent, Change, Encoding};
 pub use feed::Feed;
 pub(crate) use list::CONTINUE_CAUSE;

@@ -31,6 +31,11 @@ impl Waiting {
         self.free.push(place.0);
     }
 
+    /// How many watchers there are, waiting or not.
+    pub(super) fn watchers(&self) -> usize {
+        self.wakers.len() - self.free.len()
+    }
+
     /// The watcher waits.
     pub(super) fn wait(&mut self, place: Place, waker: &Waker) {
         match &mut self.wakers[place.0] {

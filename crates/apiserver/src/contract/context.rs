@@ -35,6 +35,8 @@ pub struct Context {
     pub tasks: Tasks,
     /// The server's configuration.
     pub config: Arc<crate::Config>,
+    /// Who has to wait.
+    pub flow: Arc<crate::flowcontrol::FlowControl>,
     /// Who decides; set once the server is put together. Use [`Context::authorize`].
     pub authorizers: Arc<OnceLock<Vec<Arc<dyn Authorizer>>>>,
     /// Who identifies; set once the server is put together.

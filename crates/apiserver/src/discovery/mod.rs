@@ -83,7 +83,11 @@ impl Site {
             [] => Ok(json_response(200, &json!({"paths": legacy::paths(&table)}))),
             ["version"] => Ok(json_response(200, &version::info())),
             ["metrics"] => {
-                Ok(text_response(200, self.metrics.render() + &self.registry.feed().store().metrics()))
+                let flow = self.registry.context()?.flow.metrics();
+                Ok(text_response(
+                    200,
+                    self.metrics.render() + &flow + &self.registry.feed().store().metrics(),
+                ))
             }
             [kind @ ("healthz" | "livez" | "readyz"), rest @ ..] => {
                 Ok(health::answer(kind, rest, &info.query, &self.registry, self.stop.is_cancelled()).await)
@@ -93,6 +97,10 @@ impl Site {
             ["api", version] => found(headers, legacy::resources(&table, "", version)),
             ["apis", group] => found(headers, legacy::group(&table, group)),
             ["apis", group, version] => found(headers, legacy::resources(&table, group, version)),
+            ["debug", "api_priority_and_fairness", what] => {
+                let dump = self.registry.context()?.flow.dump(what).ok_or_else(Status::no_such_path)?;
+                Ok(text_response(200, dump))
+            }
             ["openapi", path @ ..] => self.documents.answer(&self.registry, path, &info.query, headers).await,
             [".well-known" | "openid", ..] => issuer(&self.registry, &info.path),
             _ => Err(Status::no_such_path()),

@@ -2,9 +2,10 @@
 
 use super::metrics::Metrics;
 use super::resource::Resources;
-use super::respond::status_response;
+use super::respond::{status_response, text_response};
 use crate::audit::Auditor;
-use crate::contract::{Context, UserInfo};
+use crate::contract::{Attributes, Context, UserInfo};
+use crate::flowcontrol::{self, Listing, Refused, Ticket};
 use crate::registry::{Caller, Registry};
 use crate::request::RequestInfo;
 use crate::{authn, authz, discovery};
@@ -12,7 +13,7 @@ use component::Tasks;
 use component::serve::{ConnInfo, Handler, Request, Response};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::header::{CACHE_CONTROL, USER_AGENT};
+use http::header::{CACHE_CONTROL, RETRY_AFTER, USER_AGENT};
 use http::{HeaderName, HeaderValue};
 use machinery::{Reason, Status};
 use std::panic::AssertUnwindSafe;
@@ -180,12 +181,16 @@ impl Inner {
             Err(status) => return status_response(&status),
         };
         let attributes = info.attributes(&user);
+        let ticket = match self.seat(info, &attributes).await {
+            Ok(ticket) => ticket,
+            Err(refused) => return too_many(&refused),
+        };
         let checked = authz::check(&self.context, &attributes).await;
         if self.auditor.is_some() {
             authz::annotate(&self.context, &attributes, checked.as_ref().err());
         }
         if let Err(status) = checked {
-            return status_response(&status);
+            return ticket.marked(status_response(&status));
         }
         let agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let caller = Caller::new(user, agent);
@@ -201,8 +206,24 @@ impl Inner {
                 response.headers_mut().append(WARNING, value);
             }
         }
-        response
+        ticket.marked(response)
     }
+
+    /// A place among the requests that run now; long ones other than watches need none.
+    async fn seat(&self, info: &RequestInfo, attributes: &Attributes) -> Result<Ticket, Refused> {
+        if is_long(info) && info.verb != "watch" {
+            return Ok(Ticket::default());
+        }
+        self.context.flow.enter(attributes, Listing::of(&info.query)).await
+    }
+}
+
+/// 429 as upstream sends it: plain text.
+fn too_many(refused: &Refused) -> Response {
+    let mut response = text_response(429, format!("{}\n", flowcontrol::REFUSED));
+    response.headers_mut().insert(RETRY_AFTER, refused.retry_after());
+    refused.label.mark(response.headers_mut());
+    response
 }
 
 /// A warning as RFC 7234 writes it; without what a header cannot carry.

@@ -1,6 +1,7 @@
 //! The API in this process: [`Transport`] over the registry, without sockets or copies.
 
 use crate::contract::{Attributes, ObjectCall, UserInfo};
+use crate::flowcontrol::{Listing, Ticket};
 use crate::registry::{At, Caller, Registry, ScaleBody};
 use crate::{authz, contract::Context};
 use api::transport::{
@@ -37,8 +38,8 @@ impl Local {
         Caller::new(self.user.clone(), options.field_manager.as_deref().unwrap_or(name))
     }
 
-    /// The resource, if the caller may do `verb` with it.
-    async fn allow(&self, target: &Target, verb: &'static str) -> Result<Arc<ResourceDef>, Status> {
+    /// The resource, if the caller may do `verb` with it, and the place among the requests that run now.
+    async fn allow(&self, target: &Target, verb: &'static str) -> Result<(Arc<ResourceDef>, Ticket), Status> {
         self.allow_selected(target, verb, &ListOptions::default()).await
     }
 
@@ -48,8 +49,9 @@ impl Local {
         target: &Target,
         verb: &'static str,
         options: &ListOptions,
-    ) -> Result<Arc<ResourceDef>, Status> {
+    ) -> Result<(Arc<ResourceDef>, Ticket), Status> {
         let def = self.registry.resource(&target.resource)?;
+        let mut ticket = Ticket::default();
         if !self.trusted {
             let attributes = Attributes {
                 user: self.user.clone(),
@@ -65,9 +67,12 @@ impl Local {
                 field_selector: options.field_selector.clone(),
                 label_selector: options.label_selector.clone(),
             };
-            authz::check(self.context()?, &attributes).await?;
+            let context = self.context()?;
+            let entered = context.flow.enter(&attributes, Listing::of_options(options)).await;
+            ticket = entered.map_err(|refused| refused.status())?;
+            authz::check(context, &attributes).await?;
         }
-        Ok(def)
+        Ok((def, ticket))
     }
 
     fn context(&self) -> Result<&Context, Status> {
@@ -150,7 +155,7 @@ fn subresource_of(target: &Target) -> &str {
 #[async_trait]
 impl Transport for Local {
     async fn get(&self, target: &Target) -> Result<Arc<StoredObject>, Status> {
-        let def = self.allow(target, "get").await?;
+        let (def, _ticket) = self.allow(target, "get").await?;
         let (namespace, name) = (storage_namespace(&def, target), name_of(target)?);
         if subresource_of(target) == "scale" {
             return self.registry.get_scale(&def, namespace, name).await;
@@ -169,7 +174,7 @@ impl Transport for Local {
     }
 
     async fn list(&self, target: &Target, options: &ListOptions) -> Result<ObjectList, Status> {
-        let def = self.allow_selected(target, "list", options).await?;
+        let (def, _ticket) = self.allow_selected(target, "list", options).await?;
         let page = self.registry.list(&def, storage_namespace(&def, target), options).await?;
         Ok(ObjectList {
             revision: page.revision,
@@ -180,7 +185,7 @@ impl Transport for Local {
     }
 
     async fn watch(&self, target: &Target, options: &ListOptions) -> Result<WatchStream, Status> {
-        let def = self.allow_selected(target, "watch", options).await?;
+        let (def, _ticket) = self.allow_selected(target, "watch", options).await?;
         self.registry.watch_objects(&def, storage_namespace(&def, target), options).await
     }
 
@@ -190,7 +195,7 @@ impl Transport for Local {
         body: Bytes,
         options: &WriteOptions,
     ) -> Result<Arc<StoredObject>, Status> {
-        let def = self.allow(target, "create").await?;
+        let (def, _ticket) = self.allow(target, "create").await?;
         let caller = self.caller(options);
         let namespace = storage_namespace(&def, target);
         if let Some(object) = self.handled(&def, target, Verb::Create, body.clone(), None, options).await? {
@@ -213,7 +218,7 @@ impl Transport for Local {
         body: Bytes,
         options: &WriteOptions,
     ) -> Result<Arc<StoredObject>, Status> {
-        let def = self.allow(target, "update").await?;
+        let (def, _ticket) = self.allow(target, "update").await?;
         let caller = self.caller(options);
         let (namespace, name) = (storage_namespace(&def, target), name_of(target)?);
         let subresource = subresource_of(target);
@@ -239,7 +244,7 @@ impl Transport for Local {
         patch: Patch,
         options: &WriteOptions,
     ) -> Result<Arc<StoredObject>, Status> {
-        let def = self.allow(target, "patch").await?;
+        let (def, _ticket) = self.allow(target, "patch").await?;
         let caller = self.caller(options);
         let (namespace, name) = (storage_namespace(&def, target), name_of(target)?);
         let subresource = subresource_of(target);
@@ -262,7 +267,7 @@ impl Transport for Local {
     }
 
     async fn delete(&self, target: &Target, options: &DeleteOptions) -> Result<Deleted, Status> {
-        let def = self.allow(target, "delete").await?;
+        let (def, _ticket) = self.allow(target, "delete").await?;
         let caller = self.caller(&WriteOptions::default());
         self.registry.delete(&caller, &def, storage_namespace(&def, target), name_of(target)?, options).await
     }
@@ -273,7 +278,7 @@ impl Transport for Local {
         list: &ListOptions,
         options: &DeleteOptions,
     ) -> Result<Vec<Arc<StoredObject>>, Status> {
-        let def = self.allow_selected(target, "deletecollection", list).await?;
+        let (def, _ticket) = self.allow_selected(target, "deletecollection", list).await?;
         let caller = self.caller(&WriteOptions::default());
         let namespace = storage_namespace(&def, target);
         self.registry.delete_collection(&caller, &def, namespace, list, options).await
