@@ -101,6 +101,57 @@ async fn documents_have_tags() {
     server.stop().await;
 }
 
+/// Upstream's handlers of `/openapi` (k8s.io/kube-openapi): media types, tags and addresses with a hash.
+#[tokio::test]
+async fn openapi_is_negotiated() {
+    let server = Server::start().await;
+    let get = async |path: &str, accept: &str| server.request("GET", path, &[("Accept", accept)], "").await;
+    for (path, old, new) in [
+        (
+            "/openapi/v2",
+            "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+            "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+        ),
+        (
+            "/openapi/v3/apis/apps/v1",
+            "application/com.github.proto-openapi.spec.v3@v1.0+protobuf",
+            "application/com.github.proto-openapi.spec.v3.v1.0+protobuf",
+        ),
+    ] {
+        let json = get(path, "*/*").await;
+        assert_eq!((json.code, json.header("content-type")), (200, Some("application/json")));
+        let proto = get(path, old).await;
+        assert_eq!((proto.code, proto.header("content-type")), (200, Some(new)));
+        assert_eq!(get(path, new).await.body, proto.body);
+        assert_eq!(json.header("etag"), proto.header("etag"), "the media type is what differs");
+        assert!(proto.header("vary").unwrap().contains("Accept"));
+        // The paths are there, and what the types are for.
+        let contains = |text: &str| proto.body.windows(text.len()).any(|part| part == text.as_bytes());
+        assert!(contains("/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale"));
+        assert!(contains("readAppsV1NamespacedDeploymentScale"));
+        assert!(contains("PodSpec is a description of a pod."));
+        let tag = proto.header("etag").unwrap().to_owned();
+        let again = server.request("GET", path, &[("Accept", old), ("If-None-Match", &tag)], "").await;
+        assert_eq!((again.code, again.body.len()), (304, 0));
+        assert_eq!(get(path, "text/html").await.code, 406);
+    }
+    let index = server.get("/openapi/v3").await.expect(200);
+    let url = index["paths"]["apis/apps/v1"]["serverRelativeURL"].as_str().unwrap().to_owned();
+    let document = server.get(&url).await;
+    assert!(document.header("expires").unwrap().ends_with(" GMT"));
+    let plain = server.get("/openapi/v3/apis/apps/v1").await;
+    assert_eq!((plain.header("cache-control"), plain.header("expires")), (Some("no-cache, private"), None));
+    assert_eq!(plain.body, document.body);
+    let old = server.get("/openapi/v3/apis/apps/v1?hash=0123").await;
+    assert_eq!((old.code, old.header("location")), (301, Some(url.as_str())));
+    assert_eq!(server.get("/openapi/v3/apis/nope/v1").await.code, 404);
+    for name in ["logs", "openid/v1/jwks", ".well-known/openid-configuration"] {
+        let document = server.get(&format!("/openapi/v3/{name}")).await.expect(200);
+        assert_eq!(document["openapi"], "3.0.0", "{name}");
+    }
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn the_server_says_how_it_is() {
     let server = Server::start().await;

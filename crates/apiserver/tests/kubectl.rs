@@ -152,7 +152,12 @@ async fn older_and_newer_kubectls_work() {
         assert!(listed.contains("0/4") && listed.contains("0/2"), "1.{minor}: {listed}");
         kubectl.run(&["create", "secret", "generic", "s", "--from-literal=k=v"], "").await;
         kubectl.run(&["expose", "deployment", "d", "--port=80"], "").await;
-        kubectl.run(&["explain", "pod.spec"], "").await;
+        let explained = kubectl.run(&["explain", "pods.spec.containers"], "").await;
+        for part in
+            ["List of containers belonging to the pod.", "Entrypoint array. Not executed within a shell."]
+        {
+            assert!(explained.contains(part), "1.{minor}: {explained}");
+        }
         kubectl.run(&["delete", "deployment/d", "deployment/web", "secret/s", "service/d"], "").await;
     }
     if tried == 0 {

@@ -16,9 +16,10 @@
 //! After the number stand: `atomic`, `set`, `keys(…)`, `granular` (list and map types), `merge(key)`,
 //! `retainKeys`, `replace` (patch strategy), `bare` (no description), and `=` with the published default. `[T]` is a list, `{T}` a map.
 //!
-//! Deliberately absent: descriptions, validation, defaulting (the published default matters to list keys and
-//! OpenAPI only).
+//! Deliberately absent: validation, defaulting (the published default matters to list keys and OpenAPI only).
+//! What the documentation says about the types is in [`Descriptions`], taken from elsewhere.
 
+mod describe;
 mod merge;
 mod parse;
 mod strict;
@@ -29,6 +30,7 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+pub use describe::{Described, Descriptions, FINGERPRINT};
 pub use merge::{BuiltIn, Merge};
 pub use strict::{strict_message, unknown_fields};
 pub use structural::Structural;

@@ -170,6 +170,50 @@ fn the_table_is_what_is_published() {
     assert!(compared > 3000, "{compared}");
 }
 
+#[test]
+fn types_are_described() {
+    let all = Descriptions::default();
+    let spec = all.of("io.k8s.api.core.v1.PodSpec").expect("descriptions were built in");
+    assert!(spec.text.starts_with("PodSpec is"), "{}", spec.text);
+    assert!(spec.field("containers").is_some_and(|text| text.starts_with("List of containers")));
+    // A type with quotes, line breaks and tabs in its text.
+    let quantity = all.of("io.k8s.apimachinery.pkg.api.resource.Quantity").unwrap();
+    assert!(quantity.text.contains("\"canonical form\"") && quantity.text.contains("\n\n\t(Note"));
+    assert!(spec.field("nope").is_none() && all.of("io.k8s.api.core.v1.Nope").is_none());
+    let described = types().filter_map(|id| Some((id, all.of(&id.full_name())?)));
+    let fields = described.flat_map(|(id, d)| id.fields().iter().filter_map(move |f| d.field(f.name)));
+    assert!(fields.count() > 2_400);
+}
+
+/// The words are those of the release that is described elsewhere.
+#[test]
+fn descriptions_are_the_published_ones() {
+    let Some(swagger) = reference() else {
+        println!(
+            "skipped descriptions_are_the_published_ones: no published OpenAPI (set WINDLASS_REFERENCE)"
+        );
+        return;
+    };
+    let all = Descriptions::default();
+    let mut different = Vec::new();
+    for (name, definition) in swagger["definitions"].as_object().unwrap() {
+        let Some(ours) = all.of(name) else {
+            assert!(name.ends_with("List"), "{name}");
+            continue;
+        };
+        if definition["description"].as_str().unwrap_or_default() != ours.text {
+            different.push(name.clone());
+        }
+        for (field, published) in definition["properties"].as_object().into_iter().flatten() {
+            if published["description"].as_str() != ours.field(field) {
+                different.push(format!("{name}.{field}"));
+            }
+        }
+    }
+    let event = "io.k8s.apimachinery.pkg.apis.meta.v1.WatchEvent";
+    assert_eq!(different, [event.to_owned(), format!("{event}.object")]);
+}
+
 fn check_type(node: Node, published: &Value, at: &str) {
     match node.ty() {
         Type::Struct { id, .. } => {

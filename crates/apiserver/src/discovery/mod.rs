@@ -4,7 +4,6 @@ mod aggregated;
 mod health;
 mod legacy;
 mod openapi;
-mod openapi_proto;
 mod version;
 
 use crate::Config;

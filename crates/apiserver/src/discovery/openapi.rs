@@ -1,35 +1,42 @@
 //! `/openapi/v2`, `/openapi/v3` and its documents: the documents are `crate::openapi`, this is how they are asked
 //! for.
 
-use crate::http::text_response;
-use crate::openapi::{Document, OpenApi};
+use crate::http::{Accept, text_response};
+use crate::openapi::{Document, Format, OpenApi};
 use crate::registry::Registry;
 use crate::request::Query;
 use api::ResourceTable;
 use component::serve::{Response, full};
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, EXPIRES, IF_NONE_MATCH, LOCATION,
     VARY,
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
-use machinery::{Reason, Status};
+use k8s_openapi::jiff::{Timestamp, ToSpan, fmt::rfc2822, tz::TimeZone};
+use machinery::Status;
 use parking_lot::Mutex;
 use std::sync::Arc;
 
 /// The documents of the resources served now.
 #[derive(Default)]
-pub(super) struct Documents {
-    json: Mutex<Option<(Arc<ResourceTable>, Arc<OpenApi>)>>,
-    /// v2 in protobuf, of the document with this hash.
-    proto: Mutex<Option<(String, Arc<Document>)>>,
-}
+pub(super) struct Documents(Mutex<Option<(Arc<ResourceTable>, Arc<OpenApi>)>>);
 
-const PROTO: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+const JSON: &str = "application/json";
+const V2: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+const V3: &str = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf";
+
+/// A document to be answered.
+struct Found {
+    document: Arc<Document>,
+    media: &'static str,
+    /// When to ask again, for an address that names the document's hash.
+    expires: Option<String>,
+}
 
 impl Documents {
     fn current(&self, registry: &Registry) -> Arc<OpenApi> {
         let table = registry.resources();
-        let mut known = self.json.lock();
+        let mut known = self.0.lock();
         if let Some((of, documents)) = known.as_ref()
             && Arc::ptr_eq(of, &table)
         {
@@ -41,23 +48,6 @@ impl Documents {
         documents
     }
 
-    async fn proto(&self, documents: Arc<OpenApi>) -> Result<Arc<Document>, Status> {
-        let json = blocking(move || documents.v2()).await?;
-        if let Some((hash, known)) = self.proto.lock().as_ref()
-            && *hash == json.hash
-        {
-            return Ok(known.clone());
-        }
-        let of = json.hash.clone();
-        let document = blocking(move || -> Result<Document, serde_json::Error> {
-            let bytes = super::openapi_proto::encode(&serde_json::from_slice(&json.json())?);
-            Ok(Document { hash: format!("{}P", json.hash), gzip: crate::http::gzip(&bytes) })
-        });
-        let document = Arc::new(document.await?.map_err(Status::internal)?);
-        *self.proto.lock() = Some((of, document.clone()));
-        Ok(document)
-    }
-
     /// Answers one request below `/openapi`.
     pub(super) async fn answer(
         &self,
@@ -67,41 +57,29 @@ impl Documents {
         headers: &HeaderMap,
     ) -> Result<Response, Status> {
         let documents = self.current(registry);
-        let headers = headers.clone();
-        match path {
+        let mut expires = None;
+        let (document, media) = match path {
             ["v2"] => {
-                if takes_proto(&headers) {
-                    let document = self.proto(documents).await?;
-                    let mut response = serve(&document, &headers, false);
-                    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROTO));
-                    return Ok(response);
-                }
-                if !takes_json(&headers) {
-                    return Err(Status::new(
-                        406,
-                        Reason::NotAcceptable,
-                        "only the following media types are accepted: application/json",
-                    ));
-                }
-                let document = blocking(move || documents.v2()).await?;
-                Ok(serve(&document, &headers, false))
+                let Some((format, media)) = negotiate(headers, V2) else { return Ok(not_acceptable()) };
+                (blocking(move || documents.v2(format)).await?, media)
             }
-            ["v3"] => {
-                let document = blocking(move || documents.index()).await?;
-                Ok(serve(&document, &headers, false))
-            }
+            ["v3"] => (blocking(move || documents.index()).await?, JSON),
             ["v3", name @ ..] => {
+                let Some((format, media)) = negotiate(headers, V3) else { return Ok(not_acceptable()) };
                 let name = name.join("/");
                 let wanted = name.clone();
-                let document = blocking(move || documents.v3(&wanted)).await?;
-                let Some(document) = document else { return Err(Status::no_such_path()) };
-                match query.get("hash") {
-                    Some(hash) if hash != document.hash => Ok(moved(&name, &document.hash)),
-                    hash => Ok(serve(&document, &headers, hash.is_some())),
+                let found = blocking(move || documents.v3(&wanted, format)).await?;
+                let Some(document) = found else { return Err(Status::no_such_path()) };
+                match query.get("hash").filter(|hash| !hash.is_empty()) {
+                    Some(hash) if hash != document.hash => return Ok(moved(&name, &document.hash)),
+                    Some(_) => expires = in_a_year(registry.now()),
+                    None => {}
                 }
+                (document, media)
             }
-            _ => Err(Status::no_such_path()),
-        }
+            _ => return Err(Status::no_such_path()),
+        };
+        Ok(serve(&Found { document, media, expires }, headers))
     }
 }
 
@@ -109,48 +87,56 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     tokio::task::spawn_blocking(work).await.map_err(Status::internal)
 }
 
-/// Whether protobuf is what the client wants first.
-fn takes_proto(headers: &HeaderMap) -> bool {
-    let value = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    // Older clients write an at sign before the version.
-    value.split([',', ';']).next().unwrap_or_default().trim().replace('@', ".") == PROTO
+/// The most wanted form: JSON or `proto`, which older clients write with an at sign before its version.
+fn negotiate(headers: &HeaderMap, proto: &'static str) -> Option<(Format, &'static str)> {
+    Accept::ranges(headers).iter().find_map(|range| match range.media {
+        "*/*" | "application/*" | JSON => Some((Format::Json, JSON)),
+        other => (other.replace('@', ".") == proto).then_some((Format::Proto, proto)),
+    })
 }
 
-fn takes_json(headers: &HeaderMap) -> bool {
-    let mut values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).peekable();
-    values.peek().is_none()
-        || values.flat_map(|value| value.split(',')).any(|range| {
-            matches!(
-                range.split(';').next().unwrap_or_default().trim(),
-                "*/*" | "application/*" | "application/json"
-            )
-        })
+fn not_acceptable() -> Response {
+    let mut response = Response::new(full(bytes::Bytes::new()));
+    *response.status_mut() = StatusCode::NOT_ACCEPTABLE;
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    response
 }
 
-fn serve(document: &Document, headers: &HeaderMap, immutable: bool) -> Response {
+/// A year from `now`, as headers have it; `None` beyond the end of the calendar.
+fn in_a_year(now: Timestamp) -> Option<String> {
+    let then = now.to_zoned(TimeZone::UTC).checked_add(1.year()).ok()?;
+    rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&then.timestamp()).ok()
+}
+
+fn serve(found: &Found, headers: &HeaderMap) -> Response {
+    let document = &found.document;
     let tag = format!("\"{}\"", document.hash);
-    let known = headers
-        .get(IF_NONE_MATCH)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|known| known.split(',').any(|candidate| candidate.trim() == tag));
+    let known = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok()).is_some_and(|known| {
+        known.split(',').any(|candidate| {
+            matches!(candidate.trim(), "*") || candidate.trim().trim_start_matches("W/") == tag
+        })
+    });
     let gzip = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     let gzip = gzip.flat_map(|value| value.split(',')).any(|range| range.trim().starts_with("gzip"));
     let mut response = match (known, gzip) {
         (true, _) => Response::new(full(bytes::Bytes::new())),
         (false, true) => Response::new(full(document.gzip.clone())),
-        (false, false) => Response::new(full(document.json())),
+        (false, false) => Response::new(full(document.plain())),
     };
     if known {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
     }
     let out = response.headers_mut();
-    out.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    out.insert(CONTENT_TYPE, HeaderValue::from_static(found.media));
     out.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
     if gzip && !known {
         out.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
-    if immutable {
+    if let Some(expires) = &found.expires {
         out.insert(CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
+        if let Ok(expires) = HeaderValue::try_from(expires) {
+            out.insert(EXPIRES, expires);
+        }
     }
     if let Ok(tag) = HeaderValue::try_from(tag) {
         out.insert(ETAG, tag);
@@ -164,4 +150,39 @@ fn moved(name: &str, hash: &str) -> Response {
         response.headers_mut().insert(LOCATION, location);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::header::ACCEPT;
+
+    #[test]
+    fn the_most_wanted_form_is_found() {
+        let of = |accept: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, HeaderValue::from_static(accept));
+            negotiate(&headers, V2)
+        };
+        assert_eq!(negotiate(&HeaderMap::new(), V2), Some((Format::Json, JSON)));
+        assert_eq!(
+            of("application/com.github.proto-openapi.spec.v2@v1.0+protobuf"),
+            Some((Format::Proto, V2))
+        );
+        assert_eq!(of("text/plain;q=0.9, */*;q=0.1"), Some((Format::Json, JSON)));
+        assert_eq!(
+            of("application/json;q=0.5, application/com.github.proto-openapi.spec.v2.v1.0+protobuf"),
+            Some((Format::Proto, V2))
+        );
+        assert_eq!(of("application/com.github.proto-openapi.spec.v3.v1.0+protobuf"), None);
+        assert_eq!(of("text/html"), None);
+    }
+
+    #[test]
+    fn hashed_addresses_hold_for_a_year() {
+        assert_eq!(
+            in_a_year("2025-11-20T18:00:00Z".parse().unwrap()).as_deref(),
+            Some("Fri, 20 Nov 2026 18:00:00 GMT")
+        );
+    }
 }

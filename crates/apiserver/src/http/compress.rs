@@ -43,7 +43,7 @@ impl Gzip {
 }
 
 /// Compresses a whole document.
-pub(crate) fn gzip(bytes: &[u8]) -> Bytes {
+fn gzip(bytes: &[u8]) -> Bytes {
     let mut gzip = Gzip::new();
     let mut out = gzip.push(bytes).to_vec();
     out.extend_from_slice(&gzip.finish());

@@ -15,7 +15,6 @@ mod respond;
 mod table;
 mod watch;
 
-pub(crate) use compress::gzip;
 pub(crate) use filters::Front;
 pub(crate) use metrics::Metrics;
 pub(crate) use negotiate::Accept;

@@ -1,9 +1,9 @@
 //! Schemas of custom resources, from the CustomResourceDefinition's own.
 
 use super::paths::schema_name;
-use super::schemas::{meta, reference};
+use super::schemas::{list_description, list_properties, meta, reference};
 use api::ResourceDef;
-use api::schema::lookup;
+use api::schema::{Descriptions, lookup};
 use machinery::GroupVersionKind;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -25,7 +25,11 @@ impl Customs for NoCustoms {
 }
 
 /// The schemas of a custom resource and of its list, by full name; none for built-in ones.
-pub(super) fn custom_schemas(def: &ResourceDef, customs: &dyn Customs) -> Map<String, Value> {
+pub(super) fn custom_schemas(
+    def: &ResourceDef,
+    customs: &dyn Customs,
+    descriptions: &Descriptions,
+) -> Map<String, Value> {
     let mut out = Map::new();
     if lookup(&def.gvk).is_some() {
         return out;
@@ -35,25 +39,33 @@ pub(super) fn custom_schemas(def: &ResourceDef, customs: &dyn Customs) -> Map<St
         |schema| (*schema).clone(),
     );
     let extension = |kind: &str| json!([{"group": def.gvk.group, "kind": kind, "version": def.gvk.version}]);
+    let name = schema_name(&def.gvk);
     if let Some(map) = schema.as_object_mut() {
         let properties = map.entry("properties").or_insert_with(|| json!({}));
-        if let Some(properties) = properties.as_object_mut() {
-            properties.insert("apiVersion".to_owned(), json!({"type": "string"}));
-            properties.insert("kind".to_owned(), json!({"type": "string"}));
-            properties.insert("metadata".to_owned(), json!({"allOf": [reference(&meta("ObjectMeta"))]}));
+        if let (Some(properties), Value::Object(common)) =
+            (properties.as_object_mut(), list_properties(&name, descriptions))
+        {
+            for (field, mut schema) in common.into_iter().filter(|(field, _)| field != "items") {
+                if field == "metadata" {
+                    let words =
+                        descriptions.of("io.k8s.api.core.v1.ConfigMap").and_then(|d| d.field("metadata"));
+                    schema = json!({"allOf": [reference(&meta("ObjectMeta"))], "description": words});
+                }
+                properties.insert(field, schema);
+            }
         }
         map.insert("x-kubernetes-group-version-kind".to_owned(), extension(&def.gvk.kind));
+        let selectable: Vec<Value> =
+            def.selectable.iter().map(|field| json!({"fieldPath": field.path})).collect();
+        if !selectable.is_empty() {
+            map.insert("x-kubernetes-selectable-fields".to_owned(), json!(selectable));
+        }
     }
-    let name = schema_name(&def.gvk);
     let list = json!({
+        "description": list_description(&def.list_kind, &def.gvk.kind),
         "type": "object",
         "required": ["items"],
-        "properties": {
-            "apiVersion": {"type": "string"},
-            "items": {"type": "array", "items": reference(&name)},
-            "kind": {"type": "string"},
-            "metadata": reference(&meta("ListMeta")),
-        },
+        "properties": list_properties(&name, descriptions),
         "x-kubernetes-group-version-kind": extension(&def.list_kind),
     });
     out.insert(schema_name(&GroupVersionKind { kind: def.list_kind.clone(), ..def.gvk.clone() }), list);

@@ -10,20 +10,24 @@
 //! | `GET /openapi/v3/{name}` | [`OpenApi::v3`]: 404 when `None` |
 //! | … with `?hash=` equal to [`Document::hash`] | the same with `Cache-Control: public, immutable` |
 //! | … with another `?hash=` | 301 to the same path with the right hash |
-//! | `GET /openapi/v2` | [`OpenApi::v2`]; its protobuf form is made of it where the request is answered |
+//! | `GET /openapi/v2` | [`OpenApi::v2`] |
 //!
 //! Every answer carries `ETag: "<hash>"`, answers 304 to an equal `If-None-Match`, and `Vary: Accept,
 //! Accept-Encoding`. Building a document takes milliseconds of computing, so call these from
 //! `spawn_blocking`; built documents stay, compressed.
 //!
-//! Deliberately absent: descriptions (see GAPS.md), protobuf forms, HTTP.
+//! Deliberately absent: HTTP, enum values.
 
 mod custom;
 mod operations;
 mod paths;
+mod proto;
+mod proto_v2;
+mod proto_v3;
 mod schemas;
 mod v2;
 mod v3;
+mod words;
 
 pub use custom::{Customs, NoCustoms};
 
@@ -37,28 +41,43 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha512};
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::io::{Read, Write as _};
+use std::io::{Read, Write};
 use std::sync::Arc;
+
+/// Raised whenever the same tables make other documents, so that clients do not keep the old ones.
+const REVISION: &str = "2";
+
+/// How a document is encoded. Both have the same hash, as upstream's do: the media type is part of what is varied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// JSON.
+    Json,
+    /// The gnostic project's protobuf.
+    Proto,
+}
 
 /// One document, kept compressed.
 #[derive(Clone, Debug)]
 pub struct Document {
     /// Changes whenever the document does; the value of its entity tag, without quotes.
     pub hash: String,
-    /// Its JSON, gzipped.
+    /// It, gzipped.
     pub gzip: Bytes,
 }
 
 impl Document {
-    fn new(value: &Value, hash: String) -> Self {
+    /// Compresses what `write` writes.
+    fn new(hash: String, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Self {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         // Writing to memory does not fail.
-        let _ = encoder.write_all(value.to_string().as_bytes());
-        Self { hash, gzip: encoder.finish().unwrap_or_default().into() }
+        let _ = write(&mut encoder);
+        let mut gzip = encoder.finish().unwrap_or_default();
+        gzip.shrink_to_fit();
+        Self { hash, gzip: gzip.into() }
     }
 
-    /// Its JSON, for clients that do not take gzip.
-    pub fn json(&self) -> Vec<u8> {
+    /// It, for clients that do not take gzip.
+    pub fn plain(&self) -> Vec<u8> {
         let mut out = Vec::new();
         // Our own compressor made it.
         let _ = GzDecoder::new(&*self.gzip).read_to_end(&mut out);
@@ -66,24 +85,56 @@ impl Document {
     }
 }
 
-/// The index of the v3 documents: where each is, with its hash. Computed without building them.
-pub fn index(table: &ResourceTable, customs: &dyn Customs) -> Value {
-    let mut paths = Map::new();
-    for name in v3::documents(table) {
-        let hash = fingerprint(table, customs, &name);
-        paths.insert(name.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{name}?hash={hash}")}));
+/// Writes the v2 document as JSON.
+struct Json<'w> {
+    out: &'w mut dyn Write,
+    section: &'static str,
+    failed: std::io::Result<()>,
+}
+
+impl Json<'_> {
+    fn put(&mut self, section: &'static str, name: &str, value: &Value) {
+        let mut write = || {
+            if self.section == section {
+                self.out.write_all(b",")?;
+            } else {
+                let end = if self.section.is_empty() { "" } else { "}," };
+                write!(self.out, "{end}\"{section}\":{{")?;
+                self.section = section;
+            }
+            write!(self.out, "{}:", Value::from(name))?;
+            serde_json::to_writer(&mut *self.out, value)?;
+            Ok(())
+        };
+        if self.failed.is_ok() {
+            self.failed = write();
+        }
     }
-    json!({ "paths": paths })
 }
 
-/// The v3 document called `name` (`api/v1`, `apis/apps/v1`, `version`), if there is one.
-pub fn document(table: &ResourceTable, customs: &dyn Customs, name: &str) -> Option<Value> {
-    v3::document(table, customs, name)
+impl v2::Sink for Json<'_> {
+    fn path(&mut self, path: &str, item: &Value) {
+        self.put("paths", path, item);
+    }
+
+    fn definition(&mut self, name: &str, definition: &Value) {
+        self.put("definitions", name, definition);
+    }
 }
 
-/// The v2 document. `version` is the server's, such as `v1.36.0`.
-pub fn swagger(table: &ResourceTable, customs: &dyn Customs, version: &str) -> Value {
-    v2::document(table, customs, version)
+fn swagger(
+    table: &ResourceTable,
+    customs: &dyn Customs,
+    version: &str,
+    out: &mut dyn Write,
+) -> std::io::Result<()> {
+    let head = v2::head(version).to_string();
+    // Its last brace comes at the end.
+    write!(out, "{},", &head[..head.len() - 1])?;
+    let mut json = Json { out, section: "", failed: Ok(()) };
+    v2::walk(table, customs, &mut json);
+    json.failed?;
+    out.write_all(b"}}")
 }
 
 /// Identifies a document's contents: they follow from this program's version, the rows of the resource table
@@ -95,6 +146,8 @@ fn fingerprint(table: &ResourceTable, customs: &dyn Customs, name: &str) -> Stri
         hasher.update([0]);
     };
     add(env!("CARGO_PKG_VERSION"));
+    add(REVISION);
+    add(api::schema::FINGERPRINT);
     add(name);
     if let Some(gv) = v3::group_version(name) {
         for row in v3::rows(table, &gv) {
@@ -117,13 +170,23 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// The index of the v3 documents: where each is, with its hash. Computed without building them.
+fn index(table: &ResourceTable, customs: &dyn Customs) -> Value {
+    let mut paths = Map::new();
+    for name in v3::documents(table) {
+        let hash = fingerprint(table, customs, &name);
+        paths.insert(name.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{name}?hash={hash}")}));
+    }
+    json!({ "paths": paths })
+}
+
 /// The documents of one snapshot of the resource table, built when first asked for. May be shared between
 /// threads; two that ask for the same document at the same time may both build it.
 pub struct OpenApi {
     table: Arc<ResourceTable>,
     customs: Arc<dyn Customs>,
     version: String,
-    built: Mutex<HashMap<String, Arc<Document>>>,
+    built: Mutex<HashMap<(String, Format), Arc<Document>>>,
 }
 
 impl OpenApi {
@@ -132,41 +195,60 @@ impl OpenApi {
         Self { table, customs, version: version.to_owned(), built: Mutex::default() }
     }
 
-    fn cached(&self, key: &str, build: impl FnOnce() -> Option<Document>) -> Option<Arc<Document>> {
-        if let Some(document) = self.built.lock().get(key) {
+    fn cached(
+        &self,
+        name: &str,
+        format: Format,
+        build: impl FnOnce() -> Option<Document>,
+    ) -> Option<Arc<Document>> {
+        let key = (name.to_owned(), format);
+        if let Some(document) = self.built.lock().get(&key) {
             return Some(document.clone());
         }
         let document = Arc::new(build()?);
-        self.built.lock().insert(key.to_owned(), document.clone());
+        self.built.lock().insert(key, document.clone());
         Some(document)
     }
 
     /// The index of v3 documents.
     pub fn index(&self) -> Arc<Document> {
         let build = || {
-            let index = index(&self.table, &*self.customs);
-            let hash = hex(&Sha512::digest(index.to_string().as_bytes()));
-            Document::new(&index, hash)
+            let index = index(&self.table, &*self.customs).to_string();
+            let hash = hex(&Sha512::digest(index.as_bytes()));
+            Document::new(hash, |out| out.write_all(index.as_bytes()))
         };
-        self.cached("v3", || Some(build())).unwrap_or_else(|| Arc::new(build()))
+        self.cached("v3", Format::Json, || Some(build())).unwrap_or_else(|| Arc::new(build()))
     }
 
-    /// The v3 document called `name`, `None` when there is none.
-    pub fn v3(&self, name: &str) -> Option<Arc<Document>> {
-        self.cached(&format!("v3/{name}"), || {
-            let value = document(&self.table, &*self.customs, name)?;
-            Some(Document::new(&value, fingerprint(&self.table, &*self.customs, name)))
+    /// The v3 document called `name` (`api/v1`, `apis/apps/v1`, `version`), `None` when there is none.
+    pub fn v3(&self, name: &str, format: Format) -> Option<Arc<Document>> {
+        self.cached(&format!("v3/{name}"), format, || {
+            let value = v3::document(&self.table, &*self.customs, name)?;
+            let hash = fingerprint(&self.table, &*self.customs, name);
+            Some(Document::new(hash, |out| match format {
+                Format::Json => Ok(serde_json::to_writer(out, &value)?),
+                Format::Proto => out.write_all(&proto_v3::encode(&value)),
+            }))
         })
     }
 
     /// The v2 document.
-    pub fn v2(&self) -> Arc<Document> {
+    pub fn v2(&self, format: Format) -> Arc<Document> {
         let build = || {
-            let value = swagger(&self.table, &*self.customs, &self.version);
-            let hash = hex(&Sha512::digest(value.to_string().as_bytes()));
-            Document::new(&value, hash)
+            let names = v3::documents(&self.table);
+            let all: Vec<String> =
+                names.iter().map(|name| fingerprint(&self.table, &*self.customs, name)).collect();
+            let hash = hex(&Sha512::digest(format!("{} {}", self.version, all.concat()).as_bytes()));
+            Document::new(hash, |out| match format {
+                Format::Json => swagger(&self.table, &*self.customs, &self.version, out),
+                Format::Proto => {
+                    let mut writer = proto_v2::Writer::default();
+                    v2::walk(&self.table, &*self.customs, &mut writer);
+                    out.write_all(&writer.finish(&v2::head(&self.version)))
+                }
+            })
         };
-        self.cached("v2", || Some(build())).unwrap_or_else(|| Arc::new(build()))
+        self.cached("v2", format, || Some(build())).unwrap_or_else(|| Arc::new(build()))
     }
 }
 

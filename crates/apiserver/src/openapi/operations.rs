@@ -1,6 +1,7 @@
 //! One operation of a path: parameters, bodies, responses and the extensions by which kubectl finds it.
 
 use super::schemas::{meta, reference};
+use super::words;
 use machinery::GroupVersionKind;
 use serde_json::{Map, Value, json};
 
@@ -71,6 +72,9 @@ impl Parameter {
         let mut map = Map::new();
         map.insert("in".to_owned(), json!(self.place));
         map.insert("name".to_owned(), json!(self.name));
+        if let Some(words) = words::parameter(self.name) {
+            map.insert("description".to_owned(), json!(words));
+        }
         if self.place == "path" {
             map.insert("required".to_owned(), json!(true));
         }
@@ -174,6 +178,8 @@ pub(super) struct Operation<'a> {
     /// Full name of the type it answers where that is another one.
     pub(super) answer: String,
     pub(super) path_parameters: &'a [Parameter],
+    /// Kind of the resource, and the subresource if it is about one.
+    pub(super) about: (&'a str, &'a str),
     /// Whether the kind is built in: speaks protobuf and strategic merge patch.
     pub(super) builtin: bool,
 }
@@ -271,6 +277,8 @@ impl Operation<'_> {
     pub(super) fn to_json(&self, shared: &[Parameter]) -> Value {
         let mut map = Map::new();
         map.insert("tags".to_owned(), json!([self.tag]));
+        let words = words::operation(self.action, self.about.0, self.about.1);
+        map.insert("description".to_owned(), json!(words));
         map.insert("operationId".to_owned(), json!(self.id()));
         let own: Vec<Value> =
             self.parameters().into_iter().filter(|p| !shared.contains(p)).map(Parameter::to_json).collect();

@@ -111,9 +111,11 @@ impl Builder<'_> {
         if self.def.namespaced { vec![NAMESPACE] } else { Vec::new() }
     }
 
+    /// Adds a path; `part` is the subresource that it is about, if it is.
     fn put(
         &mut self,
         path: &str,
+        part: &str,
         parameters: &[Parameter],
         rows: Vec<(Action, String, &GroupVersionKind, String)>,
     ) {
@@ -128,6 +130,7 @@ impl Builder<'_> {
                 body: schema_name(gvk),
                 answer,
                 path_parameters: parameters,
+                about: (&self.def.gvk.kind, part),
                 builtin: self.builtin,
             })
             .collect();
@@ -162,7 +165,7 @@ impl Builder<'_> {
                 rows.push((action, self.kind(), gvk, answer));
             }
         }
-        self.put(path, &self.namespace(), rows);
+        self.put(path, "", &self.namespace(), rows);
     }
 
     fn list_name(&self) -> String {
@@ -188,7 +191,7 @@ impl Builder<'_> {
                 rows.push((action, self.kind(), gvk, answer));
             }
         }
-        self.put(path, &[self.namespace(), vec![NAME]].concat(), rows);
+        self.put(path, "", &[self.namespace(), vec![NAME]].concat(), rows);
     }
 
     fn subresource(&mut self, object: &str, sub: &Subresource) {
@@ -204,10 +207,15 @@ impl Builder<'_> {
                     .map(|method| (Action::Connect(method), suffix.to_owned(), gvk, String::new()))
                     .collect::<Vec<_>>()
             };
-            self.put(&path, &parameters, rows(&suffix));
+            self.put(&path, &sub.name, &parameters, rows(&suffix));
             if sub.name == "proxy" {
                 let parameters = [parameters, vec![PATH]].concat();
-                self.put(&format!("{path}/{{path}}"), &parameters, rows(&format!("{suffix}WithPath")));
+                self.put(
+                    &format!("{path}/{{path}}"),
+                    &sub.name,
+                    &parameters,
+                    rows(&format!("{suffix}WithPath")),
+                );
             }
             return;
         }
@@ -223,13 +231,13 @@ impl Builder<'_> {
             .filter(|(verb, _)| sub.verbs.contains(verb))
             .map(|(_, action)| (action, suffix.clone(), gvk, schema_name(gvk)))
             .collect();
-        self.put(&path, &parameters, rows);
+        self.put(&path, &sub.name, &parameters, rows);
     }
 
     fn all_namespaces(&mut self, path: &str) {
         if self.def.namespaced && self.can(Verb::List) {
             let suffix = format!("{}ForAllNamespaces", self.def.gvk.kind);
-            self.put(path, &[], vec![(Action::List, suffix, &self.def.gvk, self.list_name())]);
+            self.put(path, "", &[], vec![(Action::List, suffix, &self.def.gvk, self.list_name())]);
         }
     }
 
@@ -240,13 +248,13 @@ impl Builder<'_> {
         }
         let (def, event) = (self.def, meta("WatchEvent"));
         let list = format!("{}List", self.kind());
-        self.put(collection, &self.namespace(), vec![(Action::WatchList, list, &def.gvk, event.clone())]);
+        self.put(collection, "", &self.namespace(), vec![(Action::WatchList, list, &def.gvk, event.clone())]);
         let parameters = [self.namespace(), vec![NAME]].concat();
         let row = (Action::Watch, self.kind(), &def.gvk, event.clone());
-        self.put(&format!("{collection}/{{name}}"), &parameters, vec![row]);
+        self.put(&format!("{collection}/{{name}}"), "", &parameters, vec![row]);
         if def.namespaced {
             let suffix = format!("{}ListForAllNamespaces", def.gvk.kind);
-            self.put(all, &[], vec![(Action::WatchList, suffix, &def.gvk, event)]);
+            self.put(all, "", &[], vec![(Action::WatchList, suffix, &def.gvk, event)]);
         }
     }
 }

@@ -1,8 +1,10 @@
-//! JSON schemas of the built-in types, from the schema table.
+//! JSON schemas of the built-in types, from the schema table and the descriptions that go with it.
 
-use api::schema::{FieldInfo, ListType, MapType, Node, Primitive, Type, TypeId, by_name};
+use api::schema::{
+    Described, Descriptions, FieldInfo, ListType, MapType, Node, Primitive, Type, TypeId, by_name,
+};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where schemas stand in an OpenAPI 3 document.
 const PREFIX: &str = "#/components/schemas/";
@@ -80,9 +82,12 @@ fn node(at: Node) -> Value {
     }
 }
 
-fn field(info: &FieldInfo) -> Value {
+fn field(info: &FieldInfo, description: Option<&str>) -> Value {
     let mut schema = node(info.node);
     let Some(map) = schema.as_object_mut() else { return schema };
+    if let Some(text) = description.filter(|_| !info.bare) {
+        map.insert("description".to_owned(), json!(text));
+    }
     // A reference may have no siblings such as a default or a description.
     if !info.bare
         && let Some(to) = map.shift_remove("$ref")
@@ -122,13 +127,58 @@ fn field(info: &FieldInfo) -> Value {
     schema
 }
 
+/// What is said about `apiVersion` and `kind` of every object, and in our words about the rest of a list, which the
+/// descriptions do not know.
+fn list_field(name: &str, words: &Descriptions) -> Option<&'static str> {
+    match name {
+        "items" => Some("The objects of the list."),
+        "metadata" => Some("Metadata of the list: its resource version and where it goes on."),
+        name => words.of("io.k8s.api.core.v1.ConfigMap")?.field(name),
+    }
+}
+
+/// The description of a list of `kind`.
+pub(super) fn list_description(list_kind: &str, kind: &str) -> String {
+    format!("{list_kind} is a list of {kind} objects.")
+}
+
+/// The properties that every list has, for the list of a custom resource.
+pub(super) fn list_properties(item: &str, words: &Descriptions) -> Value {
+    let mut properties = json!({
+        "apiVersion": {"type": "string"},
+        "items": {"type": "array", "items": reference(item)},
+        "kind": {"type": "string"},
+        "metadata": {"allOf": [reference(&meta("ListMeta"))]},
+    });
+    for (name, schema) in properties.as_object_mut().into_iter().flatten() {
+        if let (Some(schema), Some(text)) = (schema.as_object_mut(), list_field(name, words)) {
+            schema.insert("description".to_owned(), json!(text));
+        }
+    }
+    properties
+}
+
 /// The schema of a struct type; `gvs` are the group and version pairs that types of every group name.
-fn structure(id: TypeId, gvs: &[(&str, &str)]) -> Value {
+fn structure(id: TypeId, gvs: &[(&str, &str)], words: &Descriptions) -> Value {
     let mut schema = Map::new();
+    let described: Option<Described> = words.of(&id.full_name());
+    let list = if described.is_none() { id.name().strip_suffix("List") } else { None };
+    let text = match (described, list) {
+        (Some(described), _) => described.text.to_owned(),
+        (None, Some(kind)) => list_description(id.name(), kind),
+        (None, None) => String::new(),
+    };
+    if !text.is_empty() {
+        schema.insert("description".to_owned(), json!(text));
+    }
     schema.insert("type".to_owned(), json!("object"));
     if !id.fields().is_empty() {
+        let said = |name: &str| match described {
+            Some(described) => described.field(name),
+            None => list.and_then(|_| list_field(name, words)),
+        };
         let properties: Map<String, Value> =
-            id.fields().iter().map(|info| (info.name.to_owned(), field(info))).collect();
+            id.fields().iter().map(|info| (info.name.to_owned(), field(info, said(info.name)))).collect();
         schema.insert("properties".to_owned(), Value::Object(properties));
     }
     let required: Vec<&str> = id.fields().iter().filter(|f| f.required).map(|f| f.name).collect();
@@ -168,22 +218,31 @@ fn union(union: &api::schema::Union) -> Value {
 }
 
 /// The schemas called `roots` and everything that they refer to, by full name, sorted.
-pub(super) fn closure(roots: BTreeSet<String>, gvs: &[(&str, &str)]) -> Map<String, Value> {
-    let mut done = std::collections::BTreeMap::new();
+pub(super) fn closure(
+    roots: BTreeSet<String>,
+    gvs: &[(&str, &str)],
+    words: &Descriptions,
+) -> BTreeMap<String, Value> {
+    let mut done = BTreeMap::new();
     let mut open: Vec<String> = roots.into_iter().collect();
     while let Some(name) = open.pop() {
         if done.contains_key(&name) {
             continue;
         }
         let schema = match (special(&name), by_name(&name)) {
-            (Some(schema), _) => schema,
-            (None, Some(id)) => structure(id, gvs),
+            (Some(mut schema), _) => {
+                if let (Some(described), Some(map)) = (words.of(&name), schema.as_object_mut()) {
+                    map.insert("description".to_owned(), json!(described.text));
+                }
+                schema
+            }
+            (None, Some(id)) => structure(id, gvs, words),
             (None, None) => continue,
         };
         collect_references(&schema, &mut open);
         done.insert(name, schema);
     }
-    done.into_iter().collect()
+    done
 }
 
 /// Appends the names of the schemas that `value` refers to.

@@ -1,42 +1,39 @@
-//! OpenAPI v2 (`/openapi/v2`): the v3 documents of all groups in one, in the older form.
+//! OpenAPI v2 (`/openapi/v2`): what the v3 documents of all groups say, in one and in the older form.
 
 use super::custom::Customs;
+use super::schemas::{closure, collect_references};
 use super::v3;
 use api::ResourceTable;
+use api::schema::Descriptions;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// The whole document. `version` is the server's, such as `v1.36.0`.
-pub(super) fn document(table: &ResourceTable, customs: &dyn Customs, version: &str) -> Value {
-    let mut paths = BTreeMap::new();
-    let mut definitions: BTreeMap<String, Value> = BTreeMap::new();
-    for name in v3::documents(table) {
-        let Some(Value::Object(mut document)) = v3::document(table, customs, &name) else { continue };
-        if let Some(Value::Object(items)) = document.shift_remove("paths") {
-            paths.extend(items.into_iter().map(|(path, item)| (path, path_item(item))));
-        }
-        let schemas = document.get_mut("components").and_then(|c| c.get_mut("schemas")).map(Value::take);
-        if let Some(Value::Object(schemas)) = schemas {
-            for (name, schema) in schemas {
-                let mut schema = definition(&name, schema);
-                // Types of every group say so in each document with the groups of that document.
-                if let Some(Value::Array(kinds)) = definitions.get_mut(&name).and_then(|s| s.get_mut(KINDS)) {
-                    let known = std::mem::take(kinds);
-                    if let Some(Value::Array(more)) = schema.get_mut(KINDS) {
-                        let new: Vec<Value> = more.drain(..).filter(|kind| !known.contains(kind)).collect();
-                        more.extend(known);
-                        more.extend(new);
-                    }
-                }
-                definitions.insert(name, schema);
-            }
-        }
-    }
+/// Groups and versions whose clients send `DeleteOptions` and read `WatchEvent`s: all that upstream's types were
+/// ever registered in, those included that are not served any more.
+const REGISTERED: &str = "v1 admission.k8s.io/v1,v1beta1 admissionregistration.k8s.io/v1,v1alpha1,v1beta1 \
+    apiextensions.k8s.io/v1,v1beta1 apiregistration.k8s.io/v1,v1beta1 apps/v1,v1beta1,v1beta2 \
+    authentication.k8s.io/v1,v1alpha1,v1beta1 authorization.k8s.io/v1,v1beta1 autoscaling/v1,v2 batch/v1,v1beta1 \
+    certificates.k8s.io/v1,v1alpha1,v1beta1 coordination.k8s.io/v1,v1alpha2,v1beta1 discovery.k8s.io/v1,v1beta1 \
+    events.k8s.io/v1,v1beta1 extensions/v1beta1 flowcontrol.apiserver.k8s.io/v1,v1beta1,v1beta2,v1beta3 \
+    imagepolicy.k8s.io/v1alpha1 internal.apiserver.k8s.io/v1alpha1 networking.k8s.io/v1,v1beta1 \
+    node.k8s.io/v1,v1alpha1,v1beta1 policy/v1,v1beta1 rbac.authorization.k8s.io/v1,v1alpha1,v1beta1 \
+    resource.k8s.io/v1,v1alpha3,v1beta1,v1beta2 scheduling.k8s.io/v1,v1alpha2,v1beta1 \
+    storage.k8s.io/v1,v1alpha1,v1beta1 storagemigration.k8s.io/v1beta1";
+
+/// What takes a document piece by piece, so that it never stands in memory as a whole: paths first, then
+/// definitions.
+pub(super) trait Sink {
+    /// A path.
+    fn path(&mut self, path: &str, item: &Value);
+    /// A definition.
+    fn definition(&mut self, name: &str, definition: &Value);
+}
+
+/// Everything but paths and definitions. `version` is the server's, such as `v1.36.0`.
+pub(super) fn head(version: &str) -> Value {
     json!({
         "swagger": "2.0",
         "info": {"title": "Kubernetes", "version": version},
-        "paths": paths.into_iter().collect::<Map<_, _>>(),
-        "definitions": definitions.into_iter().collect::<Map<_, _>>(),
         "securityDefinitions": {"BearerToken": {
             "description": "Bearer Token authentication",
             "type": "apiKey",
@@ -47,7 +44,41 @@ pub(super) fn document(table: &ResourceTable, customs: &dyn Customs, version: &s
     })
 }
 
-const KINDS: &str = "x-kubernetes-group-version-kind";
+/// Hands the paths and definitions of all resources to `sink`.
+pub(super) fn walk(table: &ResourceTable, customs: &dyn Customs, sink: &mut dyn Sink) {
+    let descriptions = Descriptions::default();
+    let mut roots = Vec::new();
+    let mut own: BTreeMap<String, Value> = BTreeMap::new();
+    for name in v3::documents(table) {
+        let contents = v3::contents(table, customs, &name, &descriptions);
+        contents.own.values().for_each(|schema| collect_references(schema, &mut roots));
+        own.extend(contents.own);
+        for (path, item) in contents.paths {
+            collect_references(&item, &mut roots);
+            sink.path(&path, &path_item(item));
+        }
+        roots.sort_unstable();
+        roots.dedup();
+    }
+    let mut gvs: Vec<(&str, &str)> = REGISTERED
+        .split_whitespace()
+        .flat_map(|text| {
+            let (group, versions) = text.split_once('/').unwrap_or(("", text));
+            versions.split(',').map(move |version| (group, version))
+        })
+        .collect();
+    for row in table.custom() {
+        let gv = (row.gvk.group.as_ref(), row.gvk.version.as_ref());
+        if !gvs.contains(&gv) {
+            gvs.push(gv);
+        }
+    }
+    let mut all = closure(BTreeSet::from_iter(roots), &gvs, &descriptions);
+    all.extend(own);
+    for (name, schema) in all {
+        sink.definition(&name, &definition(&name, schema));
+    }
+}
 
 fn path_item(item: Value) -> Value {
     let Value::Object(item) = item else { return item };
@@ -118,8 +149,13 @@ fn operation(operation: Value) -> Value {
         consumes.clone_from(&produces);
     }
     operation.insert("schemes".to_owned(), json!(["https"]));
-    operation.insert("consumes".to_owned(), json!(consumes));
-    operation.insert("produces".to_owned(), json!(produces));
+    let tag = operation.get("tags").and_then(|tags| tags[0].as_str());
+    if !matches!(tag, Some("WellKnown" | "logs" | "openid")) {
+        operation.insert("consumes".to_owned(), json!(consumes));
+    }
+    if !produces.is_empty() {
+        operation.insert("produces".to_owned(), json!(produces));
+    }
     if !list.is_empty() {
         operation.insert("parameters".to_owned(), Value::Array(list));
     }
@@ -129,11 +165,10 @@ fn operation(operation: Value) -> Value {
 
 /// A schema in the older form: no defaults, no `oneOf`, references without siblings.
 fn definition(name: &str, mut schema: Value) -> Value {
-    if name.ends_with(".Quantity") {
-        return json!({"type": "string"});
-    }
-    if name.ends_with(".IntOrString") {
-        return json!({"type": "string", "format": "int-or-string"});
+    if name.ends_with(".Quantity") || name.ends_with(".IntOrString") {
+        let Some(map) = schema.as_object_mut() else { return schema };
+        map.shift_remove("oneOf");
+        map.insert("type".to_owned(), json!("string"));
     }
     rewrite(&mut schema);
     schema

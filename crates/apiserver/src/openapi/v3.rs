@@ -3,17 +3,32 @@
 use super::custom::{Customs, custom_schemas};
 use super::paths::{base, names, paths};
 use super::schemas::{closure, collect_references, meta, reference};
+use super::words;
+use api::schema::Descriptions;
 use api::{ResourceDef, ResourceTable};
 use machinery::GroupVersion;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 const OBJECT: &[&str] = &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 
+/// Path items by path.
+type Paths = BTreeMap<String, Value>;
+
+/// The documents that are about no group: name, and what they consist of.
+const SITE: &[(&str, fn() -> Paths)] = &[
+    (".well-known/openid-configuration", openid_configuration),
+    ("api", || group_list("api", "getCoreAPIVersions", "core", "APIVersions")),
+    ("apis", || group_list("apis", "getAPIVersions", "apis", "APIGroupList")),
+    ("logs", logs),
+    ("openid/v1/jwks", openid_keys),
+    ("version", version),
+];
+
 /// The names of all documents: `api`, `api/v1`, `apis`, `apis/apps`, `apis/apps/v1`, `version`.
 pub(super) fn documents(table: &ResourceTable) -> BTreeSet<String> {
-    let mut all = BTreeSet::from(["api".to_owned(), "apis".to_owned(), "version".to_owned()]);
+    let mut all: BTreeSet<String> = SITE.iter().map(|(name, _)| (*name).to_owned()).collect();
     for row in table.rows() {
         let gv = row.gvr().group_version();
         all.insert(base(&gv)[1..].to_owned());
@@ -37,40 +52,92 @@ pub(super) fn group_version(name: &str) -> Option<GroupVersion> {
     name.strip_prefix("apis/").and_then(GroupVersion::parse).filter(|gv| !gv.group.is_empty())
 }
 
+/// What a document consists of: paths, and schemas that the table lacks.
+#[derive(Default)]
+pub(super) struct Contents {
+    pub(super) paths: Paths,
+    pub(super) own: BTreeMap<String, Value>,
+}
+
+/// The contents of the document called `name`, which must be one of [`documents`].
+pub(super) fn contents(
+    table: &ResourceTable,
+    customs: &dyn Customs,
+    name: &str,
+    descriptions: &Descriptions,
+) -> Contents {
+    if let Some((_, paths)) = SITE.iter().find(|(known, _)| *known == name) {
+        return Contents { paths: paths(), ..Contents::default() };
+    }
+    if let Some(gv) = group_version(name) {
+        return of_group_version(&gv, &rows(table, &gv), customs, descriptions);
+    }
+    let group = GroupVersion::new(name.trim_start_matches("apis/").to_owned(), "");
+    let (camel, tag) = names(&group);
+    let get = discovery(
+        &format!("get{camel}APIGroup"),
+        tag.trim_end_matches('_'),
+        words::GROUP,
+        &reference(&meta("APIGroup")),
+        OBJECT,
+    );
+    Contents { paths: one(&format!("/{name}/"), get), ..Contents::default() }
+}
+
 /// The document called `name`, if there is one.
 pub(super) fn document(table: &ResourceTable, customs: &dyn Customs, name: &str) -> Option<Value> {
     if !documents(table).contains(name) {
         return None;
     }
-    if let Some(gv) = group_version(name) {
-        return Some(of_group_version(&gv, &rows(table, &gv), customs));
-    }
-    let (id, tag, answer) = match name {
-        "api" => ("getCoreAPIVersions".to_owned(), "core".to_owned(), meta("APIVersions")),
-        "apis" => ("getAPIVersions".to_owned(), "apis".to_owned(), meta("APIGroupList")),
-        "version" => (
-            "getCodeVersion".to_owned(),
-            "version".to_owned(),
-            "io.k8s.apimachinery.pkg.version.Info".to_owned(),
-        ),
-        group => {
-            let group = GroupVersion::new(group.trim_start_matches("apis/").to_owned(), "");
-            let (camel, tag) = names(&group);
-            (format!("get{camel}APIGroup"), tag.trim_end_matches('_').to_owned(), meta("APIGroup"))
-        }
-    };
-    let types = if name == "version" { &OBJECT[..1] } else { OBJECT };
-    let item = json!({"get": discovery(&id, &tag, &answer, types)});
-    let mut paths = Map::new();
-    paths.insert(format!("/{name}/"), item);
-    Some(assemble(paths, Map::new(), &[]))
+    let descriptions = Descriptions::default();
+    let contents = contents(table, customs, name, &descriptions);
+    let gv = group_version(name);
+    let mut gvs = vec![("", "v1")];
+    gvs.extend(gv.iter().map(|gv| (gv.group.as_ref(), gv.version.as_ref())).filter(|gv| *gv != ("", "v1")));
+    Some(assemble(contents, &gvs, &descriptions))
 }
 
-fn discovery(id: &str, tag: &str, answer: &str, types: &[&str]) -> Value {
+/// The one path of a document, which can only be read.
+fn one(path: &str, get: Value) -> Paths {
+    BTreeMap::from([(path.to_owned(), json!({ "get": get }))])
+}
+
+fn group_list(path: &str, id: &str, tag: &str, answer: &str) -> Paths {
+    one(&format!("/{path}/"), discovery(id, tag, words::VERSIONS, &reference(&meta(answer)), OBJECT))
+}
+
+fn version() -> Paths {
+    let answer = reference("io.k8s.apimachinery.pkg.version.Info");
+    one("/version/", discovery("getCodeVersion", "version", words::VERSION, &answer, &OBJECT[..1]))
+}
+
+fn openid_configuration() -> Paths {
+    let (id, text) = ("getServiceAccountIssuerOpenIDConfiguration", json!({"type": "string"}));
+    let get = discovery(id, "WellKnown", words::OPENID_CONFIGURATION, &text, &OBJECT[..1]);
+    one("/.well-known/openid-configuration/", get)
+}
+
+fn openid_keys() -> Paths {
+    let (id, text) = ("getServiceAccountIssuerOpenIDKeyset", json!({"type": "string"}));
+    one("/openid/v1/jwks/", discovery(id, "openid", words::OPENID_KEYS, &text, &["application/jwk-set+json"]))
+}
+
+fn logs() -> Paths {
+    let get = |id: &str| json!({"tags": ["logs"], "operationId": id, "responses": {"401": {"description": "Unauthorized"}}});
+    let path = json!({"in": "path", "name": "logpath", "description": words::LOG_PATH, "required": true,
+        "schema": {"type": "string", "uniqueItems": true}});
+    BTreeMap::from([
+        ("/logs/".to_owned(), json!({"get": get("logFileListHandler")})),
+        ("/logs/{logpath}".to_owned(), json!({"get": get("logFileHandler"), "parameters": [path]})),
+    ])
+}
+
+fn discovery(id: &str, tag: &str, words: &str, answer: &Value, types: &[&str]) -> Value {
     let content: Map<String, Value> =
-        types.iter().map(|name| ((*name).to_owned(), json!({"schema": reference(answer)}))).collect();
+        types.iter().map(|name| ((*name).to_owned(), json!({ "schema": answer }))).collect();
     json!({
         "tags": [tag],
+        "description": words,
         "operationId": id,
         "responses": {
             "200": {"description": "OK", "content": content},
@@ -79,46 +146,50 @@ fn discovery(id: &str, tag: &str, answer: &str, types: &[&str]) -> Value {
     })
 }
 
-fn of_group_version(gv: &GroupVersion, rows: &[&Arc<ResourceDef>], customs: &dyn Customs) -> Value {
+fn of_group_version(
+    gv: &GroupVersion,
+    rows: &[&Arc<ResourceDef>],
+    customs: &dyn Customs,
+    descriptions: &Descriptions,
+) -> Contents {
     let (camel, tag) = names(gv);
-    let mut all = Map::new();
     let types = [OBJECT[0], OBJECT[1], OBJECT[2], "application/cbor"];
-    let list = discovery(&format!("get{camel}APIResources"), &tag, &meta("APIResourceList"), &types);
-    all.insert(format!("{}/", base(gv)), json!({ "get": list }));
-    let mut own = Map::new();
+    let (id, answer) = (format!("get{camel}APIResources"), reference(&meta("APIResourceList")));
+    let list = discovery(&id, &tag, words::RESOURCES, &answer, &types);
+    let mut contents = Contents { paths: one(&format!("{}/", base(gv)), list), ..Contents::default() };
     for row in rows {
-        all.extend(paths(row));
-        own.extend(custom_schemas(row, customs));
+        contents.paths.extend(paths(row));
+        contents.own.extend(custom_schemas(row, customs, descriptions));
     }
-    let mut gvs = vec![("", "v1")];
-    if (gv.group.as_ref(), gv.version.as_ref()) != ("", "v1") {
-        gvs.push((&gv.group, &gv.version));
-    }
-    assemble(all, own, &gvs)
+    contents
 }
 
-/// A document of `paths`, with the schemas that they refer to. `own` are schemas that the table lacks.
-fn assemble(paths: Map<String, Value>, own: Map<String, Value>, gvs: &[(&str, &str)]) -> Value {
-    let mut sorted: Vec<(String, Value)> = paths.into_iter().collect();
-    sorted.sort_by(|a, b| a.0.cmp(&b.0));
-    let paths = Value::Object(sorted.into_iter().collect());
+/// A document of `contents`, with the schemas that it refers to.
+fn assemble(contents: Contents, gvs: &[(&str, &str)], descriptions: &Descriptions) -> Value {
+    let paths: Map<String, Value> = contents.paths.into_iter().collect();
+    let paths = Value::Object(paths);
     let mut roots = Vec::new();
     collect_references(&paths, &mut roots);
-    own.values().for_each(|schema| collect_references(schema, &mut roots));
-    let mut schemas = closure(roots.into_iter().collect(), gvs);
-    schemas.extend(own);
+    contents.own.values().for_each(|schema| collect_references(schema, &mut roots));
+    let mut schemas = closure(roots.into_iter().collect(), gvs, descriptions);
+    schemas.extend(contents.own);
+    let mut components = Map::new();
+    if !schemas.is_empty() {
+        components.insert("schemas".to_owned(), Value::Object(schemas.into_iter().collect()));
+    }
+    components.insert(
+        "securitySchemes".to_owned(),
+        json!({"BearerToken": {
+            "type": "apiKey",
+            "description": "Bearer Token authentication",
+            "name": "authorization",
+            "in": "header",
+        }}),
+    );
     json!({
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": "unversioned"},
         "paths": paths,
-        "components": {
-            "schemas": schemas,
-            "securitySchemes": {"BearerToken": {
-                "type": "apiKey",
-                "description": "Bearer Token authentication",
-                "name": "authorization",
-                "in": "header",
-            }},
-        },
+        "components": components,
     })
 }

@@ -333,7 +333,7 @@ fn wrap(width: usize, text: &str) -> String {
             let (word, next) = behind.split_at(end);
             rest = next;
             let needed = space.chars().count() + word.chars().count();
-            if length + needed > width && word.chars().count() < width && length > 0 {
+            if length + needed > width && !word.is_empty() && length > 0 {
                 out.push('\n');
                 out.push_str(word);
                 length = word.chars().count();
