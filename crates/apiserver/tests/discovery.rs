@@ -6,7 +6,9 @@ mod support;
 
 use serde_json::{Value, json};
 use std::path::PathBuf;
+use std::time::Duration;
 use support::Server;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Where the published documents are, if they are.
 fn reference() -> Option<PathBuf> {
@@ -163,14 +165,100 @@ async fn the_server_says_how_it_is() {
     let verbose = server.get("/readyz?verbose&exclude=etcd").await.text();
     assert!(verbose.contains("[+]ping ok") && verbose.contains("[+]etcd excluded: ok"), "{verbose}");
     assert!(verbose.ends_with("readyz check passed\n"), "{verbose}");
+    assert!(verbose.contains("[+]poststarthook/rbac/bootstrap-roles ok\n[+]"), "{verbose}");
+    let verbose = server.get("/livez?verbose=true&exclude=ping&exclude=log&exclude=b&exclude=a").await.text();
+    assert!(verbose.starts_with("[+]ping excluded: ok\n[+]log excluded: ok\n[+]etcd ok\n"), "{verbose}");
+    let warning = "warn: some health checks cannot be excluded: no matches for \"a\",\"b\"\n";
+    assert!(verbose.contains(warning), "{verbose}");
+    assert_eq!(server.get("/livez/poststarthook/rbac/bootstrap-roles").await.text(), "ok");
     assert_eq!(server.get("/healthz/nope").await.code, 404);
     let missing = server.get("/apis/nope.example.com/v1/things").await.expect(404);
     assert_eq!(missing["message"], "the server could not find the requested resource");
     server.get("/api/v1/namespaces").await.expect(200);
-    let metrics = server.get("/metrics").await.text();
-    assert!(metrics.contains("apiserver_request_total{code=\"200\""), "{metrics}");
+    let slis = server.get("/metrics/slis").await.text();
+    assert!(slis.contains("kubernetes_healthcheck{name=\"etcd\",type=\"livez\"} 1\n"), "{slis}");
     let paths = server.get("/").await.expect(200);
     assert!(paths["paths"].as_array().unwrap().contains(&json!("/apis/apps/v1")));
     server.request("POST", "/version", &[], "").await.expect(405);
+    server.stop().await;
+}
+
+/// Names and labels that dashboards and alerts for upstream's API server use.
+#[tokio::test]
+async fn requests_and_watches_are_counted() {
+    let server = Server::start().await;
+    server.get("/api/v1/namespaces/default").await.expect(200);
+    server.get("/api/v1/namespaces/default/pods/none").await.expect(404);
+    let mut watch = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    let head = "GET /api/v1/namespaces?watch=1 HTTP/1.1\r\nHost: test\r\n\r\n";
+    watch.write_all(head.as_bytes()).await.unwrap();
+    let mut seen = Vec::new();
+    while !String::from_utf8_lossy(&seen).contains("\"ADDED\"") {
+        let read = tokio::time::timeout(Duration::from_secs(20), watch.read_buf(&mut seen)).await;
+        assert!(read.expect("an event in time").unwrap() > 0);
+    }
+    let answer = server.get("/metrics").await;
+    assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    let text = answer.text();
+    let value = |name: &str, labels: &str| {
+        let line = text.lines().find(|line| line.starts_with(&format!("{name}{{{labels}}} ")));
+        let line = line.unwrap_or_else(|| panic!("{name}{{{labels}}} in\n{text}"));
+        line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()
+    };
+    let of = |resource: &str, scope: &str, verb: &str| {
+        format!(
+            "group=\"\",resource=\"{resource}\",scope=\"{scope}\",subresource=\"\",verb=\"{verb}\",version=\"v1\""
+        )
+    };
+    let component = "component=\"apiserver\"";
+    let found = format!("code=\"200\",{component},dry_run=\"\",{}", of("namespaces", "resource", "GET"));
+    assert_eq!(value("apiserver_request_total", &found), 1.0);
+    let missing = format!("code=\"404\",{component},dry_run=\"\",{}", of("pods", "resource", "GET"));
+    assert_eq!(value("apiserver_request_total", &missing), 1.0);
+    let all = format!("{component},dry_run=\"\",{}", of("namespaces", "resource", "GET"));
+    assert_eq!(value("apiserver_request_duration_seconds_count", &all), 1.0);
+    let running = format!("{component},{}", of("namespaces", "cluster", "WATCH"));
+    assert_eq!(value("apiserver_longrunning_requests", &running), 1.0);
+    assert!(
+        value("apiserver_watch_events_total", "group=\"\",resource=\"namespaces\",version=\"v1\"") >= 1.0
+    );
+    // Asking for it is the one request that runs.
+    assert_eq!(value("apiserver_current_inflight_requests", "request_kind=\"readOnly\""), 1.0);
+    assert!(text.contains("\nprocess_resident_memory_bytes ") && text.contains("\nkubernetes_build_info{"));
+    server.stop().await;
+}
+
+/// KEP-4827 and KEP-4828: text for people, versioned objects on request, for those with `system:monitoring`.
+#[tokio::test]
+async fn debugging_pages_are_guarded() {
+    let server = Server::start().await;
+    let text = server.get("/statusz").await.text();
+    assert!(text.starts_with("\nkube-apiserver statusz\nWarning: "), "{text}");
+    assert!(text.contains("\nEmulation version: 1.36\nPaths: /configz /debug /flagz /healthz "), "{text}");
+    let accept = "application/json;v=v1beta1;g=config.k8s.io;as=Statusz";
+    let page = server.request("GET", "/statusz", &[("Accept", accept)], "").await.expect(200);
+    assert_eq!((&page["kind"], &page["apiVersion"]), (&json!("Statusz"), &json!("config.k8s.io/v1beta1")));
+    assert_eq!(page["binaryVersion"], "1.36.0+windlass");
+    assert!(page["uptimeSeconds"].is_u64() && page["startTime"].is_string(), "{page}");
+    server.request("GET", "/statusz", &[("Accept", "application/json")], "").await.expect(406);
+    let accept = "application/json;v=v1alpha1;g=config.k8s.io;as=Flagz";
+    let page = server.request("GET", "/flagz", &[("Accept", accept)], "").await.expect(200);
+    assert_eq!(page["flags"]["service-cluster-ip-range"], "10.96.0.0/16");
+    assert!(server.get("/flagz").await.text().contains("\nauthorization-mode=AlwaysAllow\n"));
+    assert_eq!(server.get("/configz").await.expect(200)["kube-apiserver"]["event-ttl"], "1h0m0s");
+    assert_eq!(server.get("/logs").await.header("location"), Some("/logs/"));
+    assert_eq!(server.get("/logs/../../etc/passwd").await.code, 404);
+    server.stop().await;
+    let server = Server::with(apiserver::Config::default()).await;
+    for path in ["/statusz", "/flagz", "/configz", "/logs/", "/metrics", "/metrics/slis"] {
+        assert_eq!(server.get(path).await.code, 403, "{path}");
+    }
+    let gvr = machinery::GroupVersionResource::new("rbac.authorization.k8s.io", "v1", "clusterroles");
+    let target = api::transport::Target::all(gvr).named("system:monitoring");
+    let role = server.api.context().loopback.get(&target).await.unwrap();
+    let role: Value = serde_json::from_slice(&role.to_json()).unwrap();
+    for path in ["/statusz", "/flagz", "/metrics/slis"] {
+        assert!(role["rules"][0]["nonResourceURLs"].as_array().unwrap().contains(&json!(path)), "{path}");
+    }
     server.stop().await;
 }

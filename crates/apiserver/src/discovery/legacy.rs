@@ -21,6 +21,28 @@ pub(super) fn group_versions(table: &ResourceTable) -> Vec<(String, Vec<String>)
     groups
 }
 
+/// The paths that are not about groups, but for the single health checks.
+const SITE: &[&str] = &[
+    "/.well-known/openid-configuration",
+    "/configz",
+    "/debug/api_priority_and_fairness/dump_priority_levels",
+    "/debug/api_priority_and_fairness/dump_queues",
+    "/debug/api_priority_and_fairness/dump_requests",
+    "/flagz",
+    "/healthz",
+    "/livez",
+    "/logs",
+    "/metrics",
+    "/metrics/slis",
+    "/openapi/v2",
+    "/openapi/v3",
+    "/openapi/v3/",
+    "/openid/v1/jwks",
+    "/readyz",
+    "/statusz",
+    "/version",
+];
+
 /// `/`: every path worth knowing.
 pub(super) fn paths(table: &ResourceTable) -> Vec<String> {
     let mut paths = vec!["/api".to_owned(), "/api/v1".to_owned(), "/apis".to_owned(), "/apis/".to_owned()];
@@ -28,10 +50,11 @@ pub(super) fn paths(table: &ResourceTable) -> Vec<String> {
         paths.push(format!("/apis/{group}"));
         paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
     }
-    paths.extend(
-        ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
-            .map(Into::into),
-    );
+    paths.extend(SITE.iter().map(|path| (*path).to_owned()));
+    for kind in super::health::KINDS {
+        let checks = super::health::checks(kind);
+        paths.extend(checks.iter().map(|check| format!("/{kind}/{check}")));
+    }
     paths.sort();
     paths
 }

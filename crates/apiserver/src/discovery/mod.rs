@@ -1,10 +1,13 @@
-//! Everything that is not a resource: discovery, version, health, metrics, OpenAPI.
+//! Everything that is not a resource: discovery, version, health, metrics, OpenAPI, pages for debugging.
 
 mod aggregated;
 mod health;
 mod legacy;
+mod logs;
 mod openapi;
+mod process;
 mod version;
+mod zpages;
 
 use crate::Config;
 use crate::http::{Accept, Metrics, json_response, text_response};
@@ -13,6 +16,7 @@ use crate::request::RequestInfo;
 use component::serve::{Request, Response, full};
 use http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, HeaderValue};
+use k8s_openapi::jiff::Timestamp;
 use machinery::Status;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha512};
@@ -36,6 +40,8 @@ pub(crate) struct Site {
     metrics: Arc<Metrics>,
     address: String,
     documents: openapi::Documents,
+    health: health::Health,
+    started: Timestamp,
     stop: CancellationToken,
 }
 
@@ -46,11 +52,14 @@ impl Site {
         config: &Config,
         stop: CancellationToken,
     ) -> Self {
+        let started = registry.now();
         Self {
             registry,
             metrics,
             address: config.advertise.to_string(),
             documents: openapi::Documents::default(),
+            health: health::Health::default(),
+            started,
             stop,
         }
     }
@@ -66,7 +75,18 @@ impl Site {
         let known = matches!(
             segments.first(),
             None | Some(
-                &("api" | "apis" | "version" | "healthz" | "livez" | "readyz" | "metrics" | "openapi")
+                &("api"
+                    | "apis"
+                    | "version"
+                    | "healthz"
+                    | "livez"
+                    | "logs"
+                    | "readyz"
+                    | "metrics"
+                    | "openapi"
+                    | "configz"
+                    | "flagz"
+                    | "statusz")
             )
         );
         if known && !matches!(info.verb.as_ref(), "get" | "head") {
@@ -82,15 +102,22 @@ impl Site {
             [] => Ok(json_response(200, &json!({"paths": legacy::paths(&table)}))),
             ["version"] => Ok(json_response(200, &version::info())),
             ["metrics"] => {
-                let flow = self.registry.context()?.flow.metrics();
-                Ok(text_response(
-                    200,
-                    self.metrics.render() + &flow + &self.registry.feed().store().metrics(),
-                ))
+                let process = tokio::task::spawn_blocking(process::render).await.map_err(Status::internal)?;
+                let (flow, store) =
+                    (self.registry.context()?.flow.metrics(), self.registry.feed().store().metrics());
+                Ok(metrics(self.metrics.render() + &flow + &self.health.render() + &process + &store))
             }
+            ["metrics", "slis"] => Ok(metrics(self.health.render())),
             [kind @ ("healthz" | "livez" | "readyz"), rest @ ..] => {
-                Ok(health::answer(kind, rest, &info.query, &self.registry, self.stop.is_cancelled()).await)
+                let stopping = self.stop.is_cancelled();
+                Ok(self.health.answer(kind, rest, &info.query, &self.registry, stopping).await)
             }
+            ["statusz"] => {
+                zpages::statusz(headers, self.started, self.registry.now(), &legacy::paths(&table))
+            }
+            ["flagz"] => zpages::flagz(headers, &self.registry.context()?.config),
+            ["configz"] => Ok(zpages::configz(&self.registry.context()?.config)),
+            ["logs", ..] => logs::answer(&info.path).await,
             ["api"] => self.list(headers, aggregated::core(&table), legacy::versions(&self.address)),
             ["apis"] => self.list(headers, aggregated::groups(&table), legacy::groups(&table)),
             ["api", version] => found(headers, legacy::resources(&table, "", version)),
@@ -139,6 +166,14 @@ impl Site {
             )),
         }
     }
+}
+
+/// Prometheus' text format.
+fn metrics(text: String) -> Response {
+    let mut response = text_response(200, text);
+    let media = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, media);
+    response
 }
 
 fn found(headers: &HeaderMap, value: Option<Value>) -> Result<Response, Status> {

@@ -2,15 +2,17 @@
 
 use serde_json::{Value, json};
 
+pub(super) const MAJOR: &str = "1";
+pub(super) const MINOR: &str = "36";
 /// What `kubectl version` shows.
 pub(crate) const GIT_VERSION: &str = "v1.36.0+windlass";
 
 pub(super) fn info() -> Value {
     json!({
-        "major": "1",
-        "minor": "36",
-        "emulationMajor": "1",
-        "emulationMinor": "36",
+        "major": MAJOR,
+        "minor": MINOR,
+        "emulationMajor": MAJOR,
+        "emulationMinor": MINOR,
         "minCompatibilityMajor": "1",
         "minCompatibilityMinor": "35",
         "gitVersion": GIT_VERSION,

@@ -13,13 +13,16 @@ use component::Tasks;
 use component::serve::{ConnInfo, Handler, Request, Response};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::header::{CACHE_CONTROL, RETRY_AFTER, USER_AGENT};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderName, HeaderValue};
+use http_body_util::BodyExt;
 use machinery::{Reason, Status};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How the media types of server-side apply begin.
+const APPLY: &[u8] = b"application/apply-patch+";
 pub(super) const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 const WARNING: HeaderName = HeaderName::from_static("warning");
 
@@ -48,6 +51,7 @@ impl Front {
         let metrics = Arc::new(Metrics::default());
         let resources = Resources {
             registry: registry.clone(),
+            metrics: metrics.clone(),
             max_body: context.config.max_body,
             stop: tasks.stopping().clone(),
         };
@@ -99,7 +103,11 @@ impl Inner {
         let info = Arc::new(RequestInfo::parse(request.method(), request.uri()));
         let audit_id = request.headers().get(&AUDIT_ID).cloned();
         let started = self.context.clock.instant();
-        let _inflight = self.metrics.begin();
+        let (long, table) = (is_long(&info), self.resources.registry.resources());
+        let is_apply =
+            request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(APPLY));
+        let _inflight = (!long).then(|| self.metrics.begin(&info));
+        let running = long.then(|| self.metrics.begin_long(&info, &table));
         let work = AssertUnwindSafe(self.timed(&info, request)).catch_unwind();
         let mut response = work.await.unwrap_or_else(|_| {
             tracing::error!(
@@ -109,7 +117,15 @@ impl Inner {
             status_response(&Status::internal(format!("apiserver panic'd on {} {}", info.verb, info.path)))
         });
         let took = self.context.clock.instant().saturating_duration_since(started);
-        self.metrics.observe(&info, response.status().as_u16(), took);
+        self.metrics.observe(&info, &table, is_apply, response.status().as_u16(), took);
+        if let Some(running) = running {
+            // It runs as long as its answer does.
+            let keep = move |frame| {
+                let _running = &running;
+                frame
+            };
+            response = response.map(|body| body.map_frame(keep).boxed_unsync());
+        }
         let headers = response.headers_mut();
         let fresh = || HeaderValue::try_from(crate::registry::fresh_uid()).ok();
         // A recorded request has the id of its record.

@@ -1,5 +1,6 @@
 //! Requests about resources: from the parsed path to the registry and back.
 
+use super::metrics::Metrics;
 use super::negotiate::{Form, Media};
 use super::respond::Answer;
 use super::table::Include;
@@ -11,14 +12,17 @@ use api::transport::{DeleteOptions, Deleted, Propagation};
 use api::{ResourceDef, StoredObject, Verb};
 use bytes::Bytes;
 use component::serve::{Request, Response};
+use futures::StreamExt;
 use machinery::{GroupResource, GroupVersionResource, Status};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio_util::sync::CancellationToken;
 
 /// What serves requests about resources.
 pub(super) struct Resources {
     pub(super) registry: Arc<Registry>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) max_body: usize,
     pub(super) stop: CancellationToken,
 }
@@ -167,7 +171,11 @@ impl Call<'_> {
         let deliveries = self.registry().watch(&self.def, self.namespace(), &options).await?;
         let stop = self.resources.stop.clone();
         let registry = self.registry().clone();
-        Ok(watch::response(registry, self.def, self.answer, deliveries, stop))
+        let sent = self.resources.metrics.watch_events(&self.def);
+        let counted = deliveries.inspect(move |batch| {
+            sent.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        });
+        Ok(watch::response(registry, self.def, self.answer, counted.boxed(), stop))
     }
 
     async fn body(&self, request: Request) -> Result<Bytes, Status> {

@@ -16,8 +16,11 @@ const OBJECT: &[&str] = &["application/json", "application/yaml", "application/v
 /// Path items by path.
 type Paths = BTreeMap<String, Value>;
 
+/// A document's name and what makes its paths.
+type Row = (&'static str, fn() -> Paths);
+
 /// The documents that are about no group: name, and what they consist of.
-const SITE: &[(&str, fn() -> Paths)] = &[
+const SITE: &[Row] = &[
     (".well-known/openid-configuration", openid_configuration),
     ("api", || group_list("api", "getCoreAPIVersions", "core", "APIVersions")),
     ("apis", || group_list("apis", "getAPIVersions", "apis", "APIGroupList")),

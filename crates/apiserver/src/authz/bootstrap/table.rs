@@ -152,7 +152,10 @@ pub const CLUSTER_ROLES: &[RoleRow] = &[
     ),
     role(
         "system:monitoring",
-        &[url("get", "/healthz,/healthz/*,/livez,/livez/*,/metrics,/metrics/slis,/readyz,/readyz/*")],
+        &[url(
+            "get",
+            "/flagz,/healthz,/healthz/*,/livez,/livez/*,/metrics,/metrics/slis,/readyz,/readyz/*,/statusz",
+        )],
     ),
     role(
         "system:basic-user",
