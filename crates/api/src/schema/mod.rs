@@ -14,7 +14,8 @@
 //! ```
 //!
 //! After the number stand: `atomic`, `set`, `keys(…)`, `granular` (list and map types), `merge(key)`,
-//! `retainKeys`, `replace` (patch strategy), `bare` (no description), and `=` with the published default. `[T]` is a list, `{T}` a map.
+//! `retainKeys`, `replace` (patch strategy), `enum(…)` (the values of a string, or of a list's items), `bare` (no
+//! description), and `=` with the published default. `[T]` is a list, `{T}` a map.
 //!
 //! Deliberately absent: validation, defaulting (the published default matters to list keys and OpenAPI only).
 //! What the documentation says about the types is in [`Descriptions`], taken from elsewhere.
@@ -144,6 +145,8 @@ pub struct FieldInfo {
     pub replace: bool,
     /// `x-kubernetes-patch-merge-key`.
     pub merge_key: Option<&'static str>,
+    /// The values that it, or an item of it, may have, where upstream marks its type as an enumeration; else empty.
+    pub values: Box<[&'static str]>,
     /// Published as a reference with nothing beside it, because upstream documents the field nowhere.
     pub bare: bool,
     /// Marked as one value, whatever its type.

@@ -146,6 +146,7 @@ impl Parser {
             retain_keys: false,
             replace: false,
             merge_key: None,
+            values: Box::default(),
             bare: false,
             atomic: false,
             default,
@@ -167,6 +168,8 @@ impl Parser {
                 word => {
                     if let Some(keys) = arguments(word, "keys") {
                         list = ListType::Keys(keys.split(',').collect());
+                    } else if let Some(values) = arguments(word, "enum") {
+                        field.values = values.split(',').collect();
                     } else if let Some(key) = arguments(word, "merge") {
                         (field.merge, field.merge_key) = (true, Some(key));
                     }

@@ -65,11 +65,7 @@ fn document(table: &ResourceTable, wanted: impl Fn(&str) -> bool) -> Value {
                     json!({"version": version, "resources": resources, "freshness": "Current"})
                 })
                 .collect();
-            let metadata = if group.is_empty() {
-                json!({"creationTimestamp": null})
-            } else {
-                json!({"name": group, "creationTimestamp": null})
-            };
+            let metadata = if group.is_empty() { json!({}) } else { json!({ "name": group }) };
             json!({"metadata": metadata, "versions": versions})
         })
         .collect();

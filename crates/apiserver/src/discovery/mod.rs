@@ -141,6 +141,8 @@ impl Site {
                 && range.parameter("as") == Some("APIGroupDiscoveryList");
             match range.parameter("v") {
                 Some("v2") if discovery => Some("v2"),
+                // For clients of Kubernetes 1.26 to 1.29; the same document under its older name.
+                Some("v2beta1") if discovery => Some("v2beta1"),
                 _ if discovery => None,
                 _ => (range.parameter("as").is_none()
                     && range.media != "application/vnd.kubernetes.protobuf")
@@ -148,14 +150,15 @@ impl Site {
             }
         });
         match version {
-            Some("v2") => {
+            Some(version @ ("v2" | "v2beta1")) => {
+                let mut aggregated = aggregated;
+                aggregated["apiVersion"] = json!(format!("apidiscovery.k8s.io/{version}"));
                 let mut response = tagged(headers, &aggregated);
-                response.headers_mut().insert(
-                    CONTENT_TYPE,
-                    HeaderValue::from_static(
-                        "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
-                    ),
-                );
+                let media =
+                    format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
+                if let Ok(media) = HeaderValue::try_from(media) {
+                    response.headers_mut().insert(CONTENT_TYPE, media);
+                }
                 Ok(response)
             }
             Some(_) => Ok(tagged(headers, &legacy)),

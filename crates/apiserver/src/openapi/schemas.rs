@@ -94,6 +94,16 @@ fn field(info: &FieldInfo, description: Option<&str>) -> Value {
     {
         map.insert("allOf".to_owned(), json!([{ "$ref": to }]));
     }
+    if !info.values.is_empty() {
+        let of = if map.contains_key("items") {
+            map.get_mut("items").and_then(Value::as_object_mut)
+        } else {
+            Some(&mut *map)
+        };
+        if let Some(of) = of {
+            of.insert("enum".to_owned(), json!(info.values));
+        }
+    }
     if let Some(default) = &info.default {
         map.insert("default".to_owned(), default.clone());
     }

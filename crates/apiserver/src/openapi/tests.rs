@@ -30,12 +30,16 @@ fn published(name: &str) -> Option<Value> {
     serde_json::from_slice(&std::fs::read(reference_dir().join(file)).ok()?).ok()
 }
 
-/// Without prose, and with lists that are sets in one order.
+/// Without prose, with lists that are sets in one order, and without the values of enumerations, which upstream's
+/// servers publish and the snapshot of their documents leaves out.
 fn normalize(value: &mut Value, in_properties: bool) {
     match value {
         Value::Object(map) => {
             if !in_properties && map.get("description").is_some_and(Value::is_string) {
                 map.shift_remove("description");
+            }
+            if !in_properties && map.get("enum").is_some_and(Value::is_array) {
+                map.shift_remove("enum");
             }
             for (key, value) in map.iter_mut() {
                 normalize(value, key == "properties" && !in_properties);
@@ -171,11 +175,27 @@ fn patches_name_their_validation_parameter() {
     );
 }
 
+#[test]
+fn enumerations_name_their_values() {
+    let document = document("api/v1").unwrap();
+    let of = |name: &str, field: &str| {
+        document["components"]["schemas"][format!("io.k8s.api.core.v1.{name}")]["properties"][field].clone()
+    };
+    assert_eq!(of("Container", "imagePullPolicy")["enum"], json!(["Always", "IfNotPresent", "Never"]));
+    let modes = of("PersistentVolumeClaimSpec", "accessModes");
+    assert_eq!((modes["items"]["enum"][0].as_str(), &modes["enum"]), (Some("ReadOnlyMany"), &Value::Null));
+    assert_eq!(of("HostPathVolumeSource", "type")["enum"][0], "");
+    assert!(of("Container", "image")["enum"].is_null());
+}
+
 struct Widgets;
 
 impl Customs for Widgets {
     fn schema(&self, gvk: &GroupVersionKind) -> Option<Arc<Value>> {
-        let schema = json!({"type": "object", "properties": {"spec": {"type": "object"}}});
+        let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "required": ["n", "m"],
+            "properties": {"n": {"type": "string", "nullable": true, "oneOf": []}, "m": {"type": "integer"},
+            "any": {"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {}},
+            "all": {"type": "array", "x-kubernetes-preserve-unknown-fields": true, "items": {}}}}}});
         (gvk.kind == "Widget").then(|| Arc::new(schema))
     }
 }
@@ -204,5 +224,18 @@ fn custom_resources_have_documents_too() {
         format!("/openapi/v3/apis/example.com/v1?hash={}", document.hash)
     );
     assert!(openapi.v3("apis/nothing/v1", Format::Json).is_none());
+    // The older form has neither null nor junctors, and no types that kubectl could not read.
+    let older: Value = serde_json::from_slice(&openapi.v2(Format::Json).plain()).unwrap();
+    let spec = &older["definitions"]["com.example.v1.Widget"]["properties"]["spec"];
+    let keeps = json!({"x-kubernetes-preserve-unknown-fields": true});
+    assert_eq!(
+        *spec,
+        json!({"type": "object", "required": ["m"],
+            "properties": {"n": {}, "m": {"type": "integer"}, "any": keeps, "all": keeps}})
+    );
+    assert_eq!(
+        value["components"]["schemas"]["com.example.v1.Widget"]["properties"]["spec"]["properties"]["n"]["nullable"],
+        true
+    );
     assert!(openapi.v2(Format::Proto).gzip.len() > 10_000);
 }

@@ -74,9 +74,64 @@ pub(super) fn walk(table: &ResourceTable, customs: &dyn Customs, sink: &mut dyn 
         }
     }
     let mut all = closure(BTreeSet::from_iter(roots), &gvs, &descriptions);
-    all.extend(own);
+    for (name, mut schema) in own {
+        simplify(&mut schema, 0);
+        all.insert(name, schema);
+    }
     for (name, schema) in all {
         sink.definition(&name, &definition(&name, schema));
+    }
+}
+
+/// Deepest nesting that is looked at; definitions of custom resources allow less.
+const MAX_DEPTH: usize = 128;
+
+/// Takes out of a custom resource's schema what the older form has no word for, or what kubectl cannot read there
+/// (upstream's `ToStructuralOpenAPIV2`): junctors, types of values that may be null, fields of objects whose unknown
+/// fields are kept, lists of anything.
+fn simplify(schema: &mut Value, depth: usize) {
+    let Some(map) = schema.as_object_mut().filter(|_| depth < MAX_DEPTH) else { return };
+    // Metadata is a reference in this form.
+    if map.get("allOf").is_some_and(|all| all.pointer("/0/$ref").is_some()) {
+        return;
+    }
+    for junctor in ["allOf", "anyOf", "oneOf", "not"] {
+        map.shift_remove(junctor);
+    }
+    let is_null = |schema: &Value| schema["nullable"] == true;
+    let nullable: Vec<String> = map
+        .get("properties")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+        .filter(|(_, inner)| is_null(inner))
+        .map(|(name, _)| name.clone())
+        .collect();
+    if let Some(required) = map.get_mut("required").and_then(Value::as_array_mut) {
+        required.retain(|name| !nullable.iter().any(|null| name == null));
+    }
+    let no_more = map.get("required").and_then(Value::as_array).is_some_and(Vec::is_empty);
+    if no_more || map.get("additionalProperties").is_some_and(is_null) {
+        map.shift_remove("required");
+    }
+    let keeps = map.get("x-kubernetes-preserve-unknown-fields").is_some_and(|keeps| keeps == true);
+    let was_nullable = map.shift_remove("nullable").is_some_and(|nullable| nullable == true);
+    if was_nullable || keeps {
+        map.shift_remove("items");
+        map.shift_remove("properties");
+    }
+    let kind = map.get("type").and_then(Value::as_str).unwrap_or_default();
+    if was_nullable || (kind == "array" && !map.contains_key("items")) || (kind == "object" && keeps) {
+        map.shift_remove("type");
+    }
+    for (key, inner) in map.iter_mut() {
+        match (key.as_str(), inner) {
+            ("properties", Value::Object(fields)) => {
+                fields.values_mut().for_each(|inner| simplify(inner, depth + 1));
+            }
+            ("items" | "additionalProperties", inner) => simplify(inner, depth + 1),
+            _ => {}
+        }
     }
 }
 
