@@ -55,10 +55,14 @@ pub struct Config {
     pub token_file: Option<PathBuf>,
     /// Whether requests without credentials are `system:anonymous` (else they are refused).
     pub anonymous: bool,
-    /// Authorizers in order: `Node`, `RBAC`, `AlwaysAllow`, `AlwaysDeny`.
+    /// Authorizers in order: `Node`, `RBAC`, `ABAC`, `Webhook`, `AlwaysAllow`, `AlwaysDeny`.
     pub authorization_modes: Vec<String>,
+    /// The files and servers that authorizers need.
+    pub authorization: crate::authz::AuthorizationSettings,
     /// What is audited, and where to.
     pub audit: crate::audit::AuditConfig,
+    /// Encryption at rest.
+    pub encryption: Option<crate::storage::encryption::EncryptionConfig>,
     /// Admission plugins to add to the default ones.
     pub enable_admission: Vec<String>,
     /// Default admission plugins to leave out.
@@ -93,7 +97,9 @@ impl Default for Config {
             token_file: None,
             anonymous: true,
             authorization_modes: vec!["Node".to_owned(), "RBAC".to_owned()],
+            authorization: crate::authz::AuthorizationSettings::default(),
             audit: crate::audit::AuditConfig::default(),
+            encryption: None,
             enable_admission: Vec::new(),
             disable_admission: Vec::new(),
             kubelet: KubeletClient::default(),

@@ -6,7 +6,7 @@ use crate::flowcontrol::FlowControl;
 use crate::http::Front;
 use crate::local::Local;
 use crate::registry::{Plugins, Registry};
-use crate::{Config, Listen, admission, audit, authn, authz, bootstrap, cache, crd, subresources};
+use crate::{Config, Listen, admission, audit, authn, authz, bootstrap, cache, crd, storage, subresources};
 use api::transport::Transport;
 use component::serve::{Handler, Limits, serve};
 use component::{SharedClock, Tasks};
@@ -47,6 +47,7 @@ impl ApiServer {
         tasks: &Tasks,
     ) -> Result<Self, Error> {
         let config = Arc::new(config);
+        let store = storage::encryption::encrypted(store, config.encryption.as_ref(), &clock, tasks).await?;
         let feed = cache::Feed::start(store, clock.clone(), tasks).await?;
         let registry = Arc::new(Registry::new(feed, config.event_ttl));
         let (settings, timeout) = (config.flow_control, config.request_timeout);

@@ -5,6 +5,8 @@
 use anyhow::{Result, bail};
 use apiserver::Config;
 use apiserver::audit::{AuditWebhook, Batch, Feeding, LogFile, Mode, parse_duration};
+use apiserver::authz::{AuthorizationSettings, WebhookSettings};
+use apiserver::storage::encryption::EncryptionConfig;
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,6 +15,33 @@ use std::time::Duration;
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 #[command(next_help_heading = "Access and audit")]
 pub struct AccessOptions {
+    /// Authorizers in order, by commas: Node, RBAC, ABAC, Webhook, AlwaysAllow, AlwaysDeny [default: Node,RBAC]
+    #[arg(long, value_name = "MODES", value_delimiter = ',', conflicts_with = "authorization_config")]
+    pub authorization_mode: Vec<String>,
+    /// Authorizers and their settings (a file of kind AuthorizationConfiguration); changes take effect at once
+    #[arg(long, value_name = "FILE")]
+    pub authorization_config: Option<PathBuf>,
+    /// Policies of mode ABAC, a JSON object per line
+    #[arg(long, value_name = "FILE")]
+    pub authorization_policy_file: Option<PathBuf>,
+    /// Server of mode Webhook (a kubeconfig file)
+    #[arg(long, value_name = "FILE", conflicts_with = "authorization_config")]
+    pub authorization_webhook_config_file: Option<PathBuf>,
+    /// Version of SubjectAccessReview that the webhook understands [default: v1beta1]
+    #[arg(long, value_name = "VERSION", conflicts_with = "authorization_config")]
+    pub authorization_webhook_version: Option<String>,
+    /// How long the webhook's yes is remembered [default: 5m]
+    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "authorization_config")]
+    pub authorization_webhook_cache_authorized_ttl: Option<Duration>,
+    /// How long the webhook's no is remembered [default: 30s]
+    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "authorization_config")]
+    pub authorization_webhook_cache_unauthorized_ttl: Option<Duration>,
+    /// What to encrypt in the store (a file of kind EncryptionConfiguration, apiVersion apiserver.config.k8s.io/v1)
+    #[arg(long, value_name = "FILE")]
+    pub encryption_provider_config: Option<PathBuf>,
+    /// Take changes of the encryption configuration into force without a restart
+    #[arg(long, requires = "encryption_provider_config")]
+    pub encryption_provider_config_automatic_reload: bool,
     /// What to audit (a file of kind Policy, apiVersion audit.k8s.io/v1)
     #[arg(long, value_name = "FILE")]
     pub audit_policy_file: Option<PathBuf>,
@@ -133,7 +162,40 @@ impl AccessOptions {
     /// # Errors
     /// When a flag has a value that it cannot have.
     pub fn apply(&self, config: &mut Config) -> Result<()> {
+        config.encryption = self
+            .encryption_provider_config
+            .clone()
+            .map(|file| EncryptionConfig { file, reload: self.encryption_provider_config_automatic_reload });
+        self.apply_authorization(config)?;
         self.apply_audit(config)
+    }
+
+    fn apply_authorization(&self, config: &mut Config) -> Result<()> {
+        if !self.authorization_mode.is_empty() {
+            config.authorization_modes.clone_from(&self.authorization_mode);
+        }
+        let version = self.authorization_webhook_version.as_deref().unwrap_or("v1beta1");
+        if !matches!(version, "v1" | "v1beta1") {
+            bail!("--authorization-webhook-version must be v1 or v1beta1, not {version:?}");
+        }
+        config.authorization = AuthorizationSettings {
+            file: self.authorization_config.clone(),
+            policy_file: self.authorization_policy_file.clone(),
+            webhook: self.authorization_webhook_config_file.clone().map(|kubeconfig| WebhookSettings {
+                name: "webhook".to_owned(),
+                kubeconfig,
+                version: version.to_owned(),
+                timeout: Duration::from_secs(30),
+                authorized_ttl: self
+                    .authorization_webhook_cache_authorized_ttl
+                    .unwrap_or(Duration::from_secs(300)),
+                unauthorized_ttl: self
+                    .authorization_webhook_cache_unauthorized_ttl
+                    .unwrap_or(Duration::from_secs(30)),
+                deny_on_failure: false,
+            }),
+        };
+        Ok(())
     }
 
     fn apply_audit(&self, config: &mut Config) -> Result<()> {

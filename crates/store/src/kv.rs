@@ -270,6 +270,12 @@ pub trait Store: Send + Sync {
     async fn lease_revoke(&self, id: LeaseId) -> Result<(), StoreError>;
     /// Renews a lease; returns its time to live in seconds.
     async fn lease_keep_alive(&self, id: LeaseId) -> Result<i64, StoreError>;
+    /// Whether the value of `key` should be written again though it did not change: a store that encrypts has another
+    /// key by now.
+    fn stale(&self, key: &[u8]) -> bool {
+        let _ = key;
+        false
+    }
     /// Figures for `/metrics` in Prometheus' text format, under etcd's names; empty when there are none.
     fn metrics(&self) -> String {
         String::new()

@@ -1,13 +1,19 @@
 //! Who may do what: the authorizers, in the order of `--authorization-mode`, and the words of a refusal.
 //!
-//! A new authorizer is a file here and a row in [`MODES`]. Deliberately absent: the traits (`contract`), and the
+//! A new authorizer is a file here and a row in [`MODES`], or a case in `config.rs` if it needs settings. Deliberately absent: the traits (`contract`), and the
 //! subject access reviews, which are resources (`subresources/access_reviews.rs`).
 
+mod abac;
 pub mod bootstrap;
+mod config;
 pub mod feed;
 mod fixed;
 pub mod node;
 pub mod rbac;
+mod webhook;
+
+pub use config::AuthorizationSettings;
+pub use webhook::WebhookSettings;
 
 use crate::audit;
 use crate::contract::{Attributes, Authorizer, Context, Decision};
@@ -18,7 +24,7 @@ use std::sync::Arc;
 /// Makes an authorizer that is ready to decide.
 type Make = for<'a> fn(&'a Context) -> BoxFuture<'a, Arc<dyn Authorizer>>;
 
-/// Every mode by its name.
+/// Every mode by its name, besides ABAC and Webhook, which need files (`config.rs`).
 const MODES: &[(&str, Make)] = &[
     ("AlwaysAllow", |_| Box::pin(async { fixed::always_allow() })),
     ("AlwaysDeny", |_| Box::pin(async { fixed::always_deny() })),
@@ -29,21 +35,11 @@ const MODES: &[(&str, Make)] = &[
 /// Builds the configured authorizers and installs them in `context`; returns when their caches are filled.
 /// Members of `system:masters` are let in before any of them is asked.
 ///
-/// Fails when a mode is not known.
+/// Fails when a mode is not known, or a file cannot be used.
 pub async fn start(context: &Context) -> Result<(), Status> {
-    let mut chain = vec![fixed::masters()];
-    for mode in &context.config.authorization_modes {
-        let Some((_, make)) = MODES.iter().find(|(name, _)| name == mode) else {
-            let known: Vec<&str> = MODES.iter().map(|(name, _)| *name).collect();
-            return Err(Status::bad_request(format!(
-                "failed to start authorization: {mode:?} is not a valid mode; use some of {}",
-                known.join(", ")
-            )));
-        };
-        chain.push(make(context).await);
-    }
+    let chain = config::start(context).await?;
     // Only the first set of authorizers counts; a server is put together once.
-    let _ = context.authorizers.set(chain);
+    let _ = context.authorizers.set(vec![chain]);
     Ok(())
 }
 

@@ -247,8 +247,9 @@ impl Registry {
         let def = update.def;
         let key = storage::key(&def.storage, update.namespace, update.name);
         let value = self.stored_bytes(def, new.as_mut())?;
-        if value == *before.stored.raw() {
-            // Nothing changed: upstream does not write either, so the resource version stays.
+        if value == *before.stored.raw() && !self.feed.store().stale(&key) {
+            // Nothing changed: upstream does not write either, so the resource version stays; unless the value is
+            // encrypted with an old key.
             return Ok(Committed::Done(self.served(def, &before.stored)?));
         }
         if update.options.dry_run {

@@ -2,6 +2,8 @@
 //!
 //! Deliberately absent: any decision about objects.
 
+pub mod encryption;
+
 use bytes::Bytes;
 use machinery::{GroupResource, Reason, Status, StatusDetails};
 use store::StoreError;
