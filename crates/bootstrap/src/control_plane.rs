@@ -85,7 +85,7 @@ impl ControlPlane {
         progress: &Progress,
     ) -> Result<Self> {
         let step = progress.step("store");
-        let store = store::open(settings, layout, advertise.ip(), tasks).await?;
+        let store = store::open(settings, layout, advertise.ip(), &clock, tasks).await?;
         let revision = store.revision().await?;
         step.done_with(&if revision > 1 { format!("revision {revision}") } else { String::new() });
 

@@ -8,6 +8,8 @@ pub mod codec;
 pub mod embedded;
 pub mod etcd;
 pub mod front;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod kv;
 pub mod maintenance;
 pub mod prefixed;

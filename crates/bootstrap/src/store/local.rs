@@ -8,7 +8,7 @@ use crate::files;
 use crate::layout::Layout;
 use crate::pki::{Authority, Subject};
 use anyhow::{Context, Result, bail};
-use component::Tasks;
+use component::{SharedClock, Tasks};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use std::fs::File;
@@ -18,16 +18,22 @@ use std::process::Stdio;
 use std::time::Duration;
 use tokio::process::{Child, Command};
 
-/// Where clients are answered.
-const CLIENT_PORT: u16 = 2379;
-/// Where other members are answered.
-const PEER_PORT: u16 = 2380;
+/// Where clients and other members are answered.
+const PORTS: Ports = Ports { client: 2379, peer: 2380 };
 /// How long a member may take to leave.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// Pauses before it is started again: from the first, doubling, to the last.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
+/// Where a member listens.
+#[derive(Clone, Copy)]
+struct Ports {
+    client: u16,
+    peer: u16,
+}
+
 /// A member that was started.
+#[derive(Debug)]
 pub(super) struct Member {
     pub(super) url: String,
     pub(super) certificates: Certificates,
@@ -43,8 +49,21 @@ pub(super) async fn start(
     settings: &LocalSettings,
     layout: &Layout,
     address: IpAddr,
+    clock: SharedClock,
     tasks: &Tasks,
 ) -> Result<Member> {
+    start_on(PORTS, settings, layout, address, clock, tasks).await
+}
+
+async fn start_on(
+    ports: Ports,
+    settings: &LocalSettings,
+    layout: &Layout,
+    address: IpAddr,
+    clock: SharedClock,
+    tasks: &Tasks,
+) -> Result<Member> {
+    let Ports { client, peer } = ports;
     let program = find_program(&std::env::var_os("PATH").unwrap_or_default())?;
     let pki = layout.pki().join("etcd");
     let authority = Authority::open(&pki, "ca", "etcd-ca")?;
@@ -55,19 +74,20 @@ pub(super) async fn start(
     let data = layout.root().join("etcd");
     files::make_dir(&data)?;
     let host = if address.is_ipv6() { format!("[{address}]") } else { address.to_string() };
-    let own = format!("{name}=https://{host}:{PEER_PORT}");
+    let own = format!("{name}=https://{host}:{peer}");
     let members = settings.initial_cluster.clone().unwrap_or_else(|| own.clone());
     if !members.split(',').any(|member| member.trim().split_once('=').is_some_and(|(one, _)| one == name)) {
         bail!("--etcd-initial-cluster does not name this member, {name:?}; add {own}");
     }
     let file = |name: &str| pki.join(name).display().to_string();
-    let peer_url = format!("https://{host}:{PEER_PORT}");
-    let client_url = format!("https://{host}:{CLIENT_PORT}");
-    let url = format!("https://127.0.0.1:{CLIENT_PORT}");
+    let peer_url = format!("https://{host}:{peer}");
+    let client_url = format!("https://{host}:{client}");
+    let url = format!("https://127.0.0.1:{client}");
+    let client_urls = if client_url == url { url.clone() } else { format!("{client_url},{url}") };
     let flags = [
         ("--name", name),
         ("--data-dir", data.join("member").display().to_string()),
-        ("--listen-client-urls", format!("{client_url},{url}")),
+        ("--listen-client-urls", client_urls),
         ("--advertise-client-urls", client_url),
         ("--listen-peer-urls", peer_url.clone()),
         ("--initial-advertise-peer-urls", peer_url),
@@ -86,7 +106,7 @@ pub(super) async fn start(
     let (pid_file, dir) = (etcd.pid.clone(), data.clone());
     tokio::task::spawn_blocking(move || evict(&pid_file, &dir)).await?;
     let first = etcd.spawn()?;
-    let supervised = etcd.supervise(first, tasks.clone());
+    let supervised = etcd.supervise(first, clock, tasks.clone());
     tasks.spawn("etcd member", supervised);
     let pair = Some((pki.join("apiserver-etcd-client.crt"), pki.join("apiserver-etcd-client.key")));
     Ok(Member { url, certificates: Certificates { ca: Some(pki.join("ca.crt")), pair } })
@@ -117,22 +137,22 @@ impl Etcd {
         Ok(child)
     }
 
-    async fn supervise(self, first: Child, tasks: Tasks) {
+    async fn supervise(self, first: Child, clock: SharedClock, tasks: Tasks) {
         let mut child = Some(first);
         let mut pause = PAUSES.0;
         loop {
             if let Some(mut running) = child.take() {
-                let since = tokio::time::Instant::now();
+                let since = clock.instant();
                 let Some(ended) = tasks.stopping().run_until_cancelled(running.wait()).await else {
-                    return farewell(running).await;
+                    return farewell(running, &clock).await;
                 };
                 let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
                 tracing::error!(how, log = %self.log.display(), "the etcd member ended; starting it again");
-                if since.elapsed() > PAUSES.1 {
+                if clock.instant().saturating_duration_since(since) > PAUSES.1 {
                     pause = PAUSES.0;
                 }
             }
-            if tasks.stopping().run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+            if tasks.stopping().run_until_cancelled(clock.sleep(pause)).await.is_none() {
                 return;
             }
             pause = (pause * 2).min(PAUSES.1);
@@ -167,10 +187,16 @@ fn evict(pid_file: &Path, data: &Path) {
 }
 
 /// Lets the member hand over leadership and close its files.
-async fn farewell(mut child: Child) {
+async fn farewell(mut child: Child, clock: &SharedClock) {
     let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     let asked = pid.is_some_and(|pid| kill_process(pid, Signal::TERM).is_ok());
-    if !asked || tokio::time::timeout(FAREWELL, child.wait()).await.is_err() {
+    let patience = clock.sleep(FAREWELL);
+    let has_ended = asked
+        && tokio::select! {
+            _ = child.wait() => true,
+            () = patience => false,
+        };
+    if !has_ended {
         // Dropping it kills it.
         tracing::warn!("the etcd member did not end in time");
     }
@@ -179,10 +205,78 @@ async fn farewell(mut child: Child) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use component::clock::FakeClock;
+    use store::etcd::{self, Etcd};
+    use store::{Op, RangeOptions, Store, Txn};
 
     #[test]
     fn an_absent_program_is_named_with_its_package() {
         let error = find_program(std::ffi::OsStr::new("/nowhere")).unwrap_err().to_string();
         assert!(error.contains("etcd-server") && error.contains("PATH"), "{error}");
+    }
+
+    /// Waits for `is_so` to become true, seldom looking: what other processes do has no event here.
+    async fn soon(what: &str, is_so: impl Fn() -> bool) {
+        let waited = async {
+            while !is_so() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), waited).await.unwrap_or_else(|_| panic!("{what}"));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_killed_member_is_started_again_with_its_data() {
+        let name = "a_killed_member_is_started_again_with_its_data";
+        if find_program(&std::env::var_os("PATH").unwrap_or_default()).is_err() {
+            println!("skipped {name}: there is no etcd in PATH (Debian's package etcd-server has it)");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        // Both at once, so that they differ.
+        let free = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        let [client, peer] = free.map(|port| port.local_addr().unwrap().port());
+        let clock = FakeClock::new(std::time::SystemTime::UNIX_EPOCH);
+        let tasks = Tasks::new();
+        let settings = LocalSettings { name: Some("one".to_owned()), initial_cluster: None };
+        let address = "127.0.0.1".parse().unwrap();
+        let ports = Ports { client, peer };
+        let member = start_on(ports, &settings, &layout, address, clock.clone(), &tasks).await.unwrap();
+        let mut options = etcd::Options::new([member.url.clone()]);
+        options.tls = member.certificates.tls().unwrap();
+        let store = Etcd::connect(options, Duration::from_secs(60)).await.unwrap();
+        let put = |value: &'static str| Txn {
+            success: vec![Op::Put { key: "key".into(), value: value.into(), lease: 0 }],
+            ..Txn::default()
+        };
+        store.txn(put("before")).await.unwrap();
+
+        let file = layout.root().join("etcd/etcd.pid");
+        let pid = || std::fs::read_to_string(&file).ok().and_then(|pid| pid.trim().parse::<i32>().ok());
+        let mut last = pid().unwrap();
+        // The pause doubles with each end that comes soon after the start.
+        for pause in [PAUSES.0, PAUSES.0 * 2] {
+            kill_process(Pid::from_raw(last).unwrap(), Signal::KILL).unwrap();
+            soon("the supervisor waits", || clock.sleepers() == 1).await;
+            clock.advance(pause - Duration::from_millis(1));
+            assert_eq!(pid(), Some(last), "not before the pause is over");
+            assert_eq!(clock.sleepers(), 1);
+            clock.advance(Duration::from_millis(1));
+            soon("it is started again", || pid().is_some_and(|pid| pid != last)).await;
+            last = pid().unwrap();
+            let read = async {
+                loop {
+                    let range = store.range("key".into(), None, RangeOptions::default()).await;
+                    if let Ok(range) = range {
+                        return range;
+                    }
+                }
+            };
+            let range = tokio::time::timeout(Duration::from_secs(60), read).await.expect("it answers again");
+            assert_eq!(range.kvs.first().map(|kv| &kv.value[..]), Some(&b"before"[..]));
+        }
+        assert!(tasks.stop_and_wait(Duration::from_secs(30)).await, "it ends with the tasks");
+        assert!(!Path::new(&format!("/proc/{last}")).exists(), "nothing is left behind");
     }
 }

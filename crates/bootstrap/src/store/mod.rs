@@ -9,7 +9,7 @@ pub use options::{EtcdSettings, LocalSettings, StoreFile, StoreOptions, StoreSet
 use crate::files;
 use crate::layout::Layout;
 use anyhow::{Context, Result};
-use component::{Tasks, tls};
+use component::{SharedClock, Tasks, tls};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -62,6 +62,7 @@ pub(crate) async fn open(
     settings: &StoreSettings,
     layout: &Layout,
     address: IpAddr,
+    clock: &SharedClock,
     tasks: &Tasks,
 ) -> Result<Arc<dyn Store>> {
     match settings {
@@ -84,7 +85,7 @@ pub(crate) async fn open(
             connect(etcd, &etcd.servers, Certificates { ca: etcd.ca.clone(), pair }, tasks).await
         }
         StoreSettings::Local(local, etcd) => {
-            let member = local::start(local, layout, address, tasks).await?;
+            let member = local::start(local, layout, address, clock.clone(), tasks).await?;
             connect(etcd, &[member.url], member.certificates, tasks).await
         }
     }

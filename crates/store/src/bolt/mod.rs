@@ -15,5 +15,6 @@ mod rows;
 mod tests;
 mod write;
 
+pub(crate) use read::read_bytes;
 pub use read::{Contents, is_bolt, read};
 pub use write::write;

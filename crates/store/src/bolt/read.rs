@@ -65,14 +65,44 @@ pub fn read(path: &Path) -> Result<Contents, StoreError> {
         |error: std::io::Error| StoreError::Io(format!("failed to read {}: {error}", path.display()));
     let file = File::open(path).map_err(failed)?;
     let size = file.metadata().map_err(failed)?.len();
-    let reader = Reader { file, name: path.display().to_string(), size, page_size: 0, pages: 0 };
+    all(Box::new(file), path.display().to_string(), size)
+}
+
+/// Reads the bytes of a file.
+pub(crate) fn read_bytes(bytes: &[u8]) -> Result<Contents, StoreError> {
+    all(Box::new(bytes.to_vec()), "bytes".to_owned(), bytes.len() as u64)
+}
+
+fn all(file: Box<dyn Source>, name: String, size: u64) -> Result<Contents, StoreError> {
+    let reader = Reader { file, name, size, page_size: 0, pages: 0 };
     let meta = reader.meta()?;
     reader.verify_digest()?;
     reader.contents(meta)
 }
 
+/// What is read from.
+trait Source {
+    /// Fills `buffer` with what is at `offset`.
+    fn fill(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()>;
+}
+
+impl Source for File {
+    fn fill(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+        self.read_exact_at(buffer, offset)
+    }
+}
+
+impl Source for Vec<u8> {
+    fn fill(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+        let rest = usize::try_from(offset).ok().and_then(|from| self.get(from..)).unwrap_or_default();
+        let found = rest.get(..buffer.len()).ok_or(std::io::ErrorKind::UnexpectedEof)?;
+        buffer.copy_from_slice(found);
+        Ok(())
+    }
+}
+
 struct Reader {
-    file: File,
+    file: Box<dyn Source>,
     name: String,
     size: u64,
     page_size: u64,
@@ -98,7 +128,7 @@ impl Reader {
             return Err(self.corrupt(offset.min(self.size), "the file ends too early"));
         }
         let mut bytes = vec![0; len];
-        let read = self.file.read_exact_at(&mut bytes, offset);
+        let read = self.file.fill(&mut bytes, offset);
         read.map_err(|error| StoreError::Io(format!("failed to read {}: {error}", self.name)))?;
         Ok(bytes)
     }

@@ -1,5 +1,4 @@
-//! Entry points for fuzzing: one plain function for each decoder of stored bytes. They panic where the decoder or the
-//! engine would, and on nothing else: bytes may be refused, never served wrong, and never end the process.
+//! The engine's part of [`crate::fuzz`]: each file format that it reads.
 //!
 //! Checksums keep random bytes away from what is behind them. So each file format has two doors: the bytes as a
 //! file, and the bytes as the payloads of frames that check.
@@ -9,22 +8,10 @@ use super::disk::{Disk, memory::MemDisk};
 use super::frame::{self, Next, Reader};
 use super::record::{Decoder, FORMAT, Record};
 use super::wal::segment_name;
-use super::{Options, Stepped};
+use super::{Options, Stepped, restore_on, snapshot};
 use crate::kv::StoreError;
+use sha2::{Digest, Sha256};
 use std::sync::Arc;
-
-/// A target: its name, and what it does with some bytes.
-pub type Target = (&'static str, fn(&[u8]));
-
-/// All targets.
-pub const TARGETS: &[Target] = &[
-    ("frames", frames),
-    ("records", records),
-    ("checkpoint", checkpoint),
-    ("checkpoint_payloads", checkpoint_payloads),
-    ("log", log),
-    ("log_payloads", log_payloads),
-];
 
 fn file(name: &str, content: &[u8]) -> MemDisk {
     let disk = MemDisk::new(0);
@@ -37,7 +24,7 @@ fn file(name: &str, content: &[u8]) -> MemDisk {
 }
 
 /// Reads frames until they end.
-pub fn frames(data: &[u8]) {
+pub(crate) fn frames(data: &[u8]) {
     let disk = file("f", data);
     let Ok(file) = disk.open("f") else { return };
     let Ok(mut reader) = Reader::new(file.as_ref()) else { return };
@@ -51,7 +38,7 @@ pub fn frames(data: &[u8]) {
 }
 
 /// Decodes records; what decodes encodes to the same bytes.
-pub fn records(data: &[u8]) {
+pub(crate) fn records(data: &[u8]) {
     let mut again = Vec::new();
     let mut decoder = Decoder(data);
     while let Some(Ok(record)) = decoder.next() {
@@ -76,7 +63,7 @@ fn payloads(mut data: &[u8]) -> Vec<&[u8]> {
 }
 
 /// Reads a checkpoint.
-pub fn checkpoint(data: &[u8]) {
+pub(crate) fn checkpoint(data: &[u8]) {
     let mut count = 0;
     let read = checkpoint::load(&file("c", data), "c", |_| count += 1);
     assert!(matches!(read, Ok(_) | Err(StoreError::Corrupt { .. })), "{read:?}");
@@ -84,7 +71,7 @@ pub fn checkpoint(data: &[u8]) {
 }
 
 /// Opens a store whose checkpoint has these payloads, with the right digest at the end.
-pub fn checkpoint_payloads(data: &[u8]) {
+pub(crate) fn checkpoint_payloads(data: &[u8]) {
     let revision = 5;
     let mut content = Vec::new();
     let (mut digest, mut keys, mut leases) = (0, 0, 0);
@@ -104,12 +91,12 @@ pub fn checkpoint_payloads(data: &[u8]) {
 }
 
 /// Opens a store whose log is this.
-pub fn log(data: &[u8]) {
+pub(crate) fn log(data: &[u8]) {
     open(&file(&segment_name(1), data));
 }
 
 /// Opens a store whose log has these payloads.
-pub fn log_payloads(data: &[u8]) {
+pub(crate) fn log_payloads(data: &[u8]) {
     let mut content = Vec::new();
     let mut head = Vec::new();
     Record::Segment { format: FORMAT, number: 1, revision: 1 }.encode(&mut head);
@@ -117,6 +104,25 @@ pub fn log_payloads(data: &[u8]) {
         frame::encode(&mut content, sequence as u64, |out| out.extend_from_slice(payload));
     }
     open(&file(&segment_name(1), &content));
+}
+
+/// Reads a snapshot.
+pub(crate) fn snapshot(data: &[u8]) {
+    let read = snapshot::read_on(&file("s", data), "s", &mut |done, all| assert!(done <= all), |_| {});
+    assert!(matches!(read, Ok(_) | Err(StoreError::Corrupt { .. })), "{read:?}");
+}
+
+/// Restores a snapshot that has this content and the right hash; what is restored opens.
+pub(crate) fn snapshot_content(data: &[u8]) {
+    let mut bytes = data.to_vec();
+    bytes.extend_from_slice(&Sha256::digest(data));
+    let to = MemDisk::new(1);
+    match restore_on(&file("s", &bytes), "s", Arc::new(to.clone())) {
+        Ok(_) => open(&to),
+        // Keys out of order are no damage of the file.
+        Err(StoreError::Corrupt { .. } | StoreError::Invalid(_)) => {}
+        Err(error) => panic!("restoring ends with {error}"),
+    }
 }
 
 /// Opens it; what opens goes on, and opens again at the same revision.

@@ -1,7 +1,9 @@
 //! [`Maintenance`] of the embedded store, and what goes beyond it: snapshots, verification, metrics.
 
+use super::disk::Disk;
 use super::node::Slot;
-use super::request::Request;
+use super::request::{Held, Request};
+use super::shared::Shared;
 use super::snapshot::{self, SnapshotStream};
 use super::view::{Keys, View};
 use super::{Embedded, PORTION, Report, metrics, verify};
@@ -16,6 +18,31 @@ use tokio::sync::oneshot;
 
 /// All keys.
 const ALL: Keys = Keys { start: Bytes::new(), end: None, single: false };
+
+/// Files of a store in use that stay until this is dropped.
+pub struct Holding {
+    disk: Arc<dyn Disk>,
+    held: Held,
+    shared: Arc<Shared>,
+    _release: Release,
+}
+
+impl Holding {
+    /// Reads the files, verifies them and compares them with what was in memory when they were held. Blocks.
+    /// `progress` is told the bytes done and those to do.
+    ///
+    /// # Errors
+    /// As [`Embedded::verify`].
+    pub fn verify(&self, mut progress: impl FnMut(u64, u64)) -> Result<Report, StoreError> {
+        verify::verify(self.disk.as_ref(), &self.held, self.shared.history.compacted(), &mut progress)
+    }
+}
+
+impl std::fmt::Debug for Holding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Holding").field("revision", &self.held.view.revision).finish_non_exhaustive()
+    }
+}
 
 /// Lets files go again.
 struct Release(Sender<Request>);
@@ -37,6 +64,14 @@ impl Embedded {
         snapshot::save(&self.shared.view.load(), to)
     }
 
+    /// Like [`Embedded::save_snapshot`], into any directory.
+    ///
+    /// # Errors
+    /// As [`Embedded::save_snapshot`].
+    pub fn save_snapshot_on(&self, disk: &dyn Disk, name: &str) -> Result<Revision, StoreError> {
+        snapshot::save_on(&self.shared.view.load(), disk, name)
+    }
+
     /// The same as a stream of bytes, and the revision that it holds. It is made as fast as it is taken.
     ///
     /// # Errors
@@ -53,13 +88,25 @@ impl Embedded {
     /// # Errors
     /// [`StoreError::Corrupt`] for the first damage found, [`StoreError::Io`], [`StoreError::Closed`]. What is in
     /// memory is served on all the same.
-    pub fn verify(&self, mut progress: impl FnMut(u64, u64)) -> Result<Report, StoreError> {
+    pub fn verify(&self, progress: impl FnMut(u64, u64)) -> Result<Report, StoreError> {
         let (reply, answer) = oneshot::channel();
         let gone = |_| self.failure().unwrap_or(StoreError::Closed);
         self.requests.send(Request::Hold(reply)).map_err(|_| StoreError::Closed)?;
         let held = answer.blocking_recv().map_err(gone)??;
-        let _release = Release(self.requests.clone());
-        verify::verify(self.disk.as_ref(), &held, self.shared.history.compacted(), &mut progress)
+        self.holding(held).verify(progress)
+    }
+
+    /// Keeps the files as they are now from being removed, so that they can be verified while the store goes on.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`].
+    pub async fn hold(&self) -> Result<Holding, StoreError> {
+        self.ask(Request::Hold).await.map(|held| self.holding(held))
+    }
+
+    fn holding(&self, held: Held) -> Holding {
+        let release = Release(self.requests.clone());
+        Holding { disk: self.disk.clone(), held, shared: self.shared.clone(), _release: release }
     }
 
     /// The figures in Prometheus' text format, under etcd's names.

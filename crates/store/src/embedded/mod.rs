@@ -32,8 +32,7 @@ mod chunk;
 mod core;
 pub mod disk;
 mod frame;
-#[doc(hidden)]
-pub mod fuzz;
+pub(crate) mod fuzz;
 mod history;
 mod hub;
 mod interval;
@@ -59,7 +58,11 @@ mod wal;
 mod watcher;
 mod writer;
 
-pub use offline::{Import, Report, check, check_snapshot, is_store, restore, restore_ahead, summarize};
+pub use maintain::Holding;
+pub use node::KEY_OVERHEAD;
+pub use offline::{
+    Import, Report, check, check_snapshot, is_store, restore, restore_ahead, restore_on, summarize,
+};
 pub use options::{Clock, Options};
 pub use shared::{SYNC_BUCKETS, Stats};
 pub use snapshot::{SnapshotStream, Summary};

@@ -8,9 +8,9 @@ use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-/// What a version costs beside the bytes of key and value: node, index slot, history slot, headers of two
+/// What a version costs beside the bytes of key and value, as the quota counts it: node, index slot, history slot, headers of two
 /// allocations. Measured with one million keys.
-const OVERHEAD: u64 = 224;
+pub const KEY_OVERHEAD: u64 = 224;
 
 /// One version of one key; a removal is a version too, with `version` 0.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl Node {
 
     /// Bytes that this version holds.
     pub(crate) fn size(&self) -> u64 {
-        (self.kv.key.len() + self.kv.value.len()) as u64 + OVERHEAD
+        (self.kv.key.len() + self.kv.value.len()) as u64 + KEY_OVERHEAD
     }
 
     /// This change as watchers see it.

@@ -10,7 +10,8 @@ use super::{lock, recover};
 use crate::kv::{KeyValue, LeaseId, Revision, StoreError};
 use bytes::Bytes;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What a directory or a snapshot holds.
@@ -97,27 +98,30 @@ pub fn restore_ahead(
     let revision = summary.report.revision.checked_add(ahead).filter(|_| ahead >= 0);
     let revision =
         revision.ok_or_else(|| StoreError::Invalid(format!("{ahead} is no number of revisions")))?;
-    let mut import = Import::begin(dir, revision)?;
-    let mut outcome = Ok(());
     // Read again instead of kept: it need not fit into memory twice.
-    snapshot::read(file, &mut |done, all| progress(all + done, 2 * all), |item| {
-        if outcome.is_ok() {
-            outcome = match item {
-                Item::Alarm(_) => Ok(()),
-                Item::Lease(id, ttl) => import.lease(id, ttl),
-                Item::Key(kv) => import.key(&kv),
-            };
-        }
-    })?;
-    outcome?;
-    import.finish()
+    Import::begin(dir, revision)?.fill(&mut |take| {
+        snapshot::read(file, &mut |done, all| progress(all + done, 2 * all), take).map(drop)
+    })
 }
+
+/// Like [`restore`], from a snapshot of ours in any directory into any other, which must be empty.
+///
+/// # Errors
+/// As [`restore`].
+pub fn restore_on(from: &dyn Disk, name: &str, to: Arc<dyn Disk>) -> Result<Report, StoreError> {
+    let read = |take: &mut dyn FnMut(Item)| snapshot::read_on(from, name, &mut |_, _| {}, take);
+    let revision = read(&mut |_| {})?.report.revision;
+    Import::begin_on(to, revision)?.fill(&mut |take| read(take).map(drop))
+}
+
+/// Reads something and hands out what it holds.
+type Source<'a> = &'a mut dyn FnMut(&mut dyn FnMut(Item)) -> Result<(), StoreError>;
 
 /// A new directory that is filled from elsewhere: leases first, then keys in order. Until [`Import::finish`] it is no
 /// store; dropped before, it is empty again.
 pub struct Import {
-    dir: PathBuf,
-    disk: RealDisk,
+    dir: String,
+    disk: Arc<dyn Disk>,
     out: Option<Encoder<FileSink>>,
     report: Report,
     last: Option<Bytes>,
@@ -130,8 +134,8 @@ impl std::fmt::Debug for Import {
     }
 }
 
-fn failed(dir: &Path, error: &io::Error) -> StoreError {
-    StoreError::Io(format!("failed to write {}: {error}", dir.display()))
+fn failed(dir: &str, error: &io::Error) -> StoreError {
+    StoreError::Io(format!("failed to write {dir}: {error}"))
 }
 
 impl Import {
@@ -143,12 +147,16 @@ impl Import {
         if !dir.exists() {
             return Ok(());
         }
-        let names = RealDisk::new(dir).list().map_err(|error| failed(dir, &error))?;
+        Self::check_empty_disk(&RealDisk::new(dir))
+    }
+
+    fn check_empty_disk(disk: &dyn Disk) -> Result<(), StoreError> {
+        let dir = disk.describe("");
+        let names = disk.list().map_err(|error| failed(&dir, &error))?;
         match names.iter().find(|name| !["lock", TEMPORARY].contains(&name.as_str())) {
             None => Ok(()),
             Some(name) => Err(StoreError::Io(format!(
-                "{} is not empty (it holds {name}); nothing was changed; move it away first, or name another directory",
-                dir.display()
+                "{dir} is not empty (it holds {name}); nothing was changed; move it away first, or name another directory",
             ))),
         }
     }
@@ -159,17 +167,43 @@ impl Import {
     /// [`StoreError::Io`], [`StoreError::Locked`].
     pub fn begin(dir: &Path, revision: Revision) -> Result<Self, StoreError> {
         Self::check_empty(dir)?;
-        let disk = RealDisk::create(dir).map_err(|error| failed(dir, &error))?;
-        let lock = lock(&disk)?;
+        let disk = RealDisk::create(dir).map_err(|error| failed(&dir.display().to_string(), &error))?;
+        Self::begin_on(Arc::new(disk), revision)
+    }
+
+    /// Like [`Import::begin`], in any directory.
+    ///
+    /// # Errors
+    /// As [`Import::begin`].
+    pub fn begin_on(disk: Arc<dyn Disk>, revision: Revision) -> Result<Self, StoreError> {
+        Self::check_empty_disk(disk.as_ref())?;
+        let dir = disk.describe("");
+        let lock = lock(disk.as_ref())?;
         let out = disk.list().and_then(|names| {
             if names.iter().any(|name| name == TEMPORARY) {
                 disk.remove(TEMPORARY)?;
             }
             Encoder::new(FileSink::new(disk.create(TEMPORARY)?), revision)
         });
-        let out = Some(out.map_err(|error| failed(dir, &error))?);
+        let out = Some(out.map_err(|error| failed(&dir, &error))?);
         let report = Report { revision, oldest: revision, ..Report::default() };
-        Ok(Self { dir: dir.to_owned(), disk, out, report, last: None, _lock: lock })
+        Ok(Self { dir, disk, out, report, last: None, _lock: lock })
+    }
+
+    /// Adds all that `source` hands out, and makes the directory a store.
+    fn fill(mut self, source: Source<'_>) -> Result<Report, StoreError> {
+        let mut outcome = Ok(());
+        source(&mut |item| {
+            if outcome.is_ok() {
+                outcome = match item {
+                    Item::Alarm(_) => Ok(()),
+                    Item::Lease(id, ttl) => self.lease(id, ttl),
+                    Item::Key(kv) => self.key(&kv),
+                };
+            }
+        })?;
+        outcome?;
+        self.finish()
     }
 
     /// Adds a lease.

@@ -17,7 +17,6 @@ use futures::stream::BoxStream;
 use sha2::{Digest, Sha256};
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::thread::Builder;
 use tokio::sync::mpsc;
 
@@ -115,18 +114,23 @@ pub(super) fn locate(path: &Path) -> Result<(RealDisk, String), StoreError> {
 
 /// Writes the snapshot of `view` as the new file `to`, which is there when it is complete.
 pub(super) fn save(view: &View, to: &Path) -> Result<Revision, StoreError> {
-    let failed = |error: io::Error| StoreError::Io(format!("failed to write {}: {error}", to.display()));
     let (disk, name) = locate(to)?;
-    if to.exists() {
+    save_on(view, &disk, &name)
+}
+
+/// Like [`save`], into any directory.
+pub(super) fn save_on(view: &View, disk: &dyn Disk, name: &str) -> Result<Revision, StoreError> {
+    let failed =
+        |error: io::Error| StoreError::Io(format!("failed to write {}: {error}", disk.describe(name)));
+    if disk.list().map_err(failed)?.iter().any(|other| other == name) {
         return Err(failed(io::ErrorKind::AlreadyExists.into()));
     }
-    let disk: Arc<dyn Disk> = Arc::new(disk);
     let temporary = format!("{name}.tmp");
     let view = without_alarms(view);
     let write = || {
         let mut sink = Hashed::new(FileSink::new(disk.create(&temporary)?));
         encode_view(&view, view.revision, &mut sink, || false)?;
-        disk.rename(&temporary, &name)?;
+        disk.rename(&temporary, name)?;
         disk.sync_dir()
     };
     write().map_err(|error| {
@@ -145,20 +149,34 @@ pub(super) fn save(view: &View, to: &Path) -> Result<Revision, StoreError> {
 pub(super) fn read(
     path: &Path,
     progress: &mut dyn FnMut(u64, u64),
-    mut take: impl FnMut(Item),
+    take: impl FnMut(Item),
 ) -> Result<Summary, StoreError> {
     let (disk, name) = locate(path)?;
     let failed = |error: io::Error| StoreError::Io(format!("failed to read {}: {error}", path.display()));
-    let file = disk.open(&name).map_err(failed)?;
+    if bolt::is_bolt(path).map_err(failed)? {
+        let file = disk.open(&name).map_err(failed)?;
+        let size = file.size().map_err(failed)?;
+        return etcd_database(path, file.as_ref(), size, take);
+    }
+    read_on(&disk, &name, progress, take)
+}
+
+/// Like [`read`], from any directory; only snapshots of ours.
+pub(super) fn read_on(
+    disk: &dyn Disk,
+    name: &str,
+    progress: &mut dyn FnMut(u64, u64),
+    mut take: impl FnMut(Item),
+) -> Result<Summary, StoreError> {
+    let failed =
+        |error: io::Error| StoreError::Io(format!("failed to read {}: {error}", disk.describe(name)));
+    let file = disk.open(name).map_err(failed)?;
     let size = file.size().map_err(failed)?;
     let corrupt = |offset: u64, why: &str| StoreError::Corrupt {
-        file: disk.describe(&name),
+        file: disk.describe(name),
         offset,
         why: why.to_owned(),
     };
-    if bolt::is_bolt(path).map_err(failed)? {
-        return etcd_database(path, file.as_ref(), size, take);
-    }
     let content = match size.checked_sub(HASH as u64) {
         Some(content) if content > 0 => content,
         _ => return Err(corrupt(0, "it is too short for a snapshot")),
@@ -175,7 +193,7 @@ pub(super) fn read(
     let reader = Reader::limited(file.as_ref(), content).map_err(failed)?;
     let mut report = Report { bytes: size, ..Report::default() };
     let mut done = content;
-    let revision = checkpoint::decode(&disk, &name, reader, |item| {
+    let revision = checkpoint::decode(disk, name, reader, |item| {
         match &item {
             Item::Alarm(_) => {}
             Item::Lease(..) => report.leases += 1,

@@ -65,6 +65,8 @@ pub(crate) struct Wal {
     frame: Vec<u8>,
     /// Size of the frame that could not be written.
     wanted: usize,
+    /// A next segment was begun in vain, and its name may come back after a crash.
+    has_remains: bool,
     /// Oldest first.
     pub(crate) sealed: Vec<Sealed>,
 }
@@ -102,7 +104,7 @@ impl Wal {
     fn with(disk: Arc<dyn Disk>, file: Box<dyn File>, at: Position, segment_bytes: u64) -> Self {
         let Position { number, offset, last, sequence, start, revision, sealed } = at;
         let frame = vec![0; frame::HEADER];
-        let wanted = 0;
+        let (wanted, has_remains) = (0, false);
         Self {
             disk,
             file,
@@ -115,6 +117,7 @@ impl Wal {
             revision,
             frame,
             wanted,
+            has_remains,
             sealed,
         }
     }
@@ -164,6 +167,7 @@ impl Wal {
         if self.pending() >= frame::MAX_PAYLOAD {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
+        self.sweep()?;
         frame::seal(&mut self.frame, 0, self.sequence);
         self.file.write_at(self.offset, &self.frame)?;
         let start = Instant::now();
@@ -187,16 +191,19 @@ impl Wal {
         Failure { file: self.disk.describe(&segment_name(number)), error }
     }
 
-    /// Begins a new segment, if the one that is written to holds a commit. After an error the log is as before.
+    /// Begins a new segment, if the one that is written to holds a commit. After an error the log is as before; it is
+    /// written to when nothing can come back of what was begun.
     pub(crate) fn rotate(&mut self) -> Result<(), Failure> {
         if self.revision == self.start {
             return Ok(());
         }
+        self.sweep().map_err(|error| self.failure(self.number + 1, error))?;
         let number = self.number + 1;
         let made = new_segment(self.disk.as_ref(), number, self.sequence, self.revision);
         let (file, offset) = made.map_err(|error| {
-            // What there is of it is in the way of the next attempt. If it stays, that one says so.
-            let _ = self.disk.remove(&segment_name(number));
+            self.has_remains = true;
+            // If this fails it is tried again before anything is written.
+            let _ = self.sweep();
             self.failure(number, error)
         })?;
         self.sealed.push(Sealed { number: self.number, bytes: self.offset, last: self.revision });
@@ -217,12 +224,21 @@ impl Wal {
         self.clean(room).map_err(|error| self.failure(self.number, error))
     }
 
-    fn clean(&mut self, room: usize) -> io::Result<()> {
-        let next = segment_name(self.number + 1);
-        if self.disk.list()?.contains(&next) {
-            self.disk.remove(&next)?;
+    /// Removes what is left of a segment that was begun in vain, durably. Where it is, this one would count as complete.
+    fn sweep(&mut self) -> io::Result<()> {
+        if self.has_remains {
+            let next = segment_name(self.number + 1);
+            if self.disk.list()?.contains(&next) {
+                self.disk.remove(&next)?;
+            }
             self.disk.sync_dir()?;
+            self.has_remains = false;
         }
+        Ok(())
+    }
+
+    fn clean(&mut self, room: usize) -> io::Result<()> {
+        self.sweep()?;
         let mut file = self.disk.open(&segment_name(self.number))?;
         // Durable before anything is written there: remains of two attempts on top of each other look like damage.
         file.set_len(self.offset)?;

@@ -10,7 +10,7 @@ use tonic::Status;
 /// Transactions inside transactions at most.
 const MAX_DEPTH: usize = 16;
 
-pub(super) fn range(request: &RangeRequest) -> Result<(), Status> {
+pub(crate) fn range(request: &RangeRequest) -> Result<(), Status> {
     if request.key.is_empty() {
         return Err(empty_key());
     }
@@ -19,7 +19,7 @@ pub(super) fn range(request: &RangeRequest) -> Result<(), Status> {
     if is_known { Ok(()) } else { Err(invalid("invalid sort option")) }
 }
 
-pub(super) fn put(request: &PutRequest) -> Result<(), Status> {
+pub(crate) fn put(request: &PutRequest) -> Result<(), Status> {
     if request.key.is_empty() {
         return Err(empty_key());
     }
@@ -32,12 +32,12 @@ pub(super) fn put(request: &PutRequest) -> Result<(), Status> {
     Ok(())
 }
 
-pub(super) fn delete(request: &DeleteRangeRequest) -> Result<(), Status> {
+pub(crate) fn delete(request: &DeleteRangeRequest) -> Result<(), Status> {
     if request.key.is_empty() { Err(empty_key()) } else { Ok(()) }
 }
 
 /// Keys that one transaction writes twice are found by the store.
-pub(super) fn txn(request: &TxnRequest, max_ops: usize) -> Result<(), Status> {
+pub(crate) fn txn(request: &TxnRequest, max_ops: usize) -> Result<(), Status> {
     nested(request, max_ops, MAX_DEPTH)
 }
 

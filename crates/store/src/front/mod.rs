@@ -17,7 +17,7 @@
 //! trait has no word for them) and unix sockets.
 
 mod auth;
-mod check;
+pub(crate) mod check;
 mod cluster;
 mod error;
 mod http;

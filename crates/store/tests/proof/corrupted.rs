@@ -6,6 +6,7 @@ use crate::model::{
 };
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use store::maintenance::Alarm;
 use store::{Commit, EventKind, Op, OpResult, Range, Revision, StoreError};
 
 /// A good history, and the order that explains it.
@@ -56,6 +57,16 @@ impl Good {
                 });
                 // Every watch ends with the last one.
                 (writes && result.revision < good.timeline.last() - 2).then_some(result.revision)
+            }
+            _ => None,
+        })
+    }
+
+    /// A put that was acknowledged.
+    fn put(&mut self) -> Option<(usize, ())> {
+        self.some(|_, op| match &op.answer {
+            Answer::Txn(result) => {
+                result.results.iter().any(|result| matches!(result, OpResult::Put(_))).then_some(())
             }
             _ => None,
         })
@@ -406,6 +417,30 @@ const CORRUPTIONS: &[(&str, &[Kind], Corruption)] = &[
         let moment = watch.items.last()?.0;
         watch.items.push((moment, Commit { revision, events: Vec::new() }));
         Some(())
+    }),
+    ("a put above the quota", &[Kind::Alarm], |good| {
+        good.put()?;
+        good.history.quota.as_mut()?.bytes = 1;
+        Some(())
+    }),
+    ("a put under an alarm", &[Kind::Alarm], |good| {
+        good.put()?;
+        good.history.operations.retain(|op| !matches!(op.request, Request::Alarm(..)));
+        good.add(0, Default::default(), Request::Alarm(Alarm::NoSpace, true), Answer::Done)
+    }),
+    ("a removal from what is damaged", &[Kind::Alarm], |good| {
+        good.write()?;
+        good.history.operations.retain(|op| !matches!(op.request, Request::Alarm(..)));
+        good.add(0, Default::default(), Request::Alarm(Alarm::Corrupt, true), Answer::Done)
+    }),
+    ("a refusal for want of space that there is", &[Kind::Alarm], |good| {
+        let (at, _) = good.put()?;
+        let quota = u64::MAX / 2;
+        good.history.quota.as_mut()?.bytes = quota;
+        good.history.operations.retain(|op| !matches!(op.request, Request::Alarm(..)));
+        let Operation { call, request, .. } = good.history.operations.get(at)?.clone();
+        let refused = Answer::Refused(StoreError::NoSpace { used: 0, quota });
+        good.add(call.index, call.time, request, refused)
     }),
     ("a watch that was refused for nothing", &[Kind::Refusal], |good| {
         let watch = good.history.watches.iter_mut().find(|watch| watch.from.is_some_and(|from| from > 3))?;

@@ -115,6 +115,12 @@ impl MemDisk {
         matches!(state.fault, Fault::Power(at) if state.operations >= at)
     }
 
+    /// Whether there is no space by [`Fault::NoSpace`].
+    pub fn is_full(&self) -> bool {
+        let state = self.state.lock();
+        matches!(state.fault, Fault::NoSpace(at) if state.operations >= at)
+    }
+
     /// Operations that failed by [`Fault::Io`] or [`Fault::Sync`] so far.
     pub fn hits(&self) -> u64 {
         self.state.lock().hits

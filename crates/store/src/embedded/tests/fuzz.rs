@@ -3,7 +3,10 @@
 use super::*;
 use crate::embedded::disk::Disk;
 use crate::embedded::disk::memory::Random;
-use crate::embedded::fuzz::TARGETS;
+use crate::fuzz::TARGETS;
+use crate::maintenance::Maintenance;
+use crate::rpc;
+use prost::Message;
 
 /// Mutations of each member of the corpus, for each target.
 const MUTATIONS: u64 = 150;
@@ -28,13 +31,25 @@ fn corpus() -> Vec<Vec<u8>> {
         let now = fixture.store.revision().await.expect("reads");
         fixture.store.compact(now).await.expect("compacts");
     });
+    let mut corpus = vec![Vec::new(), vec![0; 600]];
+    let snapshots = MemDisk::new(2);
+    fixture.store.save_snapshot_on(&snapshots, "s").expect("saves");
+    let mut snapshot = content(&snapshots, "s");
+    corpus.push(snapshot.clone());
+    snapshot.truncate(snapshot.len() - 32);
+    corpus.push(snapshot);
+    let mut database = Vec::new();
+    let written = crate::bolt::write(fixture.store.freeze().as_ref(), |_, piece| {
+        database.extend_from_slice(&piece);
+        Ok(())
+    });
+    written.expect("writes");
+    corpus.push(database);
+    corpus.extend(messages());
     let Fixture { disk, store, .. } = fixture;
     drop(store);
-    let mut corpus = vec![Vec::new(), vec![0; 600]];
     for name in disk.list().expect("lists") {
         let file = disk.open(&name).expect("opens");
-        let mut content = vec![0; file.size().expect("has a size") as usize];
-        file.read_at(0, &mut content).expect("reads");
         // Payloads as the targets want them: each with its length before it.
         let mut payloads = Vec::new();
         let mut reader = crate::embedded::frame::Reader::new(file.as_ref()).expect("reads");
@@ -45,9 +60,37 @@ fn corpus() -> Vec<Vec<u8>> {
             payloads.extend_from_slice(&payload[..payload.len().min(255)]);
         }
         corpus.push(payloads);
-        corpus.push(content);
+        corpus.push(content(&disk, &name));
     }
     corpus
+}
+
+fn content(disk: &MemDisk, name: &str) -> Vec<u8> {
+    let file = disk.open(name).expect("opens");
+    let mut content = vec![0; file.size().expect("has a size") as usize];
+    file.read_at(0, &mut content).expect("reads");
+    content
+}
+
+/// What clients of etcd send.
+fn messages() -> Vec<Vec<u8>> {
+    let put = rpc::PutRequest { key: "k".into(), value: "v".into(), lease: 7, ..Default::default() };
+    let op = |request| rpc::RequestOp { request: Some(request) };
+    let inner = rpc::TxnRequest {
+        success: vec![op(rpc::request_op::Request::RequestPut(put.clone()))],
+        ..Default::default()
+    };
+    let compare = rpc::Compare { key: "k".into(), ..Default::default() };
+    let txn = rpc::TxnRequest {
+        compare: vec![compare],
+        success: inner.success.clone(),
+        failure: vec![op(rpc::request_op::Request::RequestTxn(inner))],
+    };
+    let range = rpc::RangeRequest { key: "a".into(), range_end: "z".into(), limit: 3, ..Default::default() };
+    let create = rpc::WatchCreateRequest { key: "a".into(), start_revision: 3, ..Default::default() };
+    let watch =
+        rpc::WatchRequest { request_union: Some(rpc::watch_request::RequestUnion::CreateRequest(create)) };
+    vec![put.encode_to_vec(), txn.encode_to_vec(), range.encode_to_vec(), watch.encode_to_vec()]
 }
 
 fn mutate(data: &mut Vec<u8>, random: &mut Random) {

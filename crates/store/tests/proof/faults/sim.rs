@@ -2,19 +2,23 @@
 
 use super::disk::{Background, Habits, SimDisk};
 use super::executor::{Executor, Time, Timers};
+use super::keeper::{Chores, Keeper};
+use super::{FOUND, WITHOUT_KEEPER};
 use crate::model::workload::{Plan, World, tasks};
-use crate::model::{Answer, History, Random, Recorder, Request, to_the_end};
+use crate::model::{Answer, History, Quota, Random, Recorder, Request, to_the_end};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use store::embedded::disk::Disk;
 use store::embedded::disk::memory::{Fault, MemDisk};
-use store::embedded::{Options, Stepped};
+use store::embedded::{Embedded, KEY_OVERHEAD, Options, Stepped};
+use store::maintenance::{Alarm, Maintenance};
 use store::{RangeOptions, Store, StoreError};
 
 /// Steps after which a run is stuck.
@@ -32,6 +36,9 @@ pub(crate) struct Troubles {
     pub(crate) clock_jumps: u64,
     pub(crate) slow_syncs: u64,
     pub(crate) checkpoints: u64,
+    /// Full disks that had room again, after which the store went on by itself.
+    pub(crate) recovered: u64,
+    pub(crate) chores: Chores,
 }
 
 impl std::ops::AddAssign for Troubles {
@@ -45,18 +52,27 @@ impl std::ops::AddAssign for Troubles {
         self.clock_jumps += other.clock_jumps;
         self.slow_syncs += other.slow_syncs;
         self.checkpoints += other.checkpoints;
+        self.recovered += other.recovered;
+        self.chores += other.chores;
     }
 }
 
-struct SimWorld {
-    store: RefCell<Option<Arc<dyn Store>>>,
+pub(super) struct SimWorld {
+    store: RefCell<Option<Arc<Embedded>>>,
     time: Arc<Time>,
     timers: Rc<Timers>,
 }
 
+impl SimWorld {
+    /// The engine, unless it is down.
+    pub(super) fn engine(&self) -> Option<Arc<Embedded>> {
+        self.store.borrow().clone()
+    }
+}
+
 impl World for SimWorld {
     fn store(&self) -> Option<Arc<dyn Store>> {
-        self.store.borrow().clone()
+        self.engine().map(|store| store as Arc<dyn Store>)
     }
 
     fn now(&self) -> Duration {
@@ -65,6 +81,19 @@ impl World for SimWorld {
 
     fn pause(&self, time: Duration) -> LocalBoxFuture<'static, ()> {
         self.timers.until(self.time.clone(), self.time.now() + time).boxed_local()
+    }
+}
+
+fn has_keeper(seed: u64) -> bool {
+    seed >= WITHOUT_KEEPER && !FOUND.contains(&seed)
+}
+
+/// Bytes that the keys may take; for some seeds so few that they are used up.
+fn quota(seed: u64) -> u64 {
+    let mut random = Random::new(seed.rotate_left(17));
+    match has_keeper(seed) && random.below(3) == 0 {
+        true => 4500 + random.below(4000),
+        false => Options::default().quota,
     }
 }
 
@@ -85,6 +114,8 @@ pub(crate) struct Sim {
     troubles_left: u64,
     /// The next trouble must bring the store back.
     is_sick: bool,
+    chores: Rc<RefCell<Chores>>,
+    has_keeper: bool,
     pub(crate) troubles: Troubles,
 }
 
@@ -103,6 +134,7 @@ impl Sim {
             segment_bytes: 600 + random.below(3000),
             checkpoint_bytes: 500 + random.below(4000),
             watch_buffer: 1 + random.below(6) as usize,
+            quota: quota(seed),
             clock: Arc::new(move || clock.engine()),
             ..Options::default()
         };
@@ -111,6 +143,7 @@ impl Sim {
         let recorder = Rc::new(Recorder::new(|history| {
             history.auto_compaction = true;
             history.exact_ttl = true;
+            history.quota = Some(Quota { bytes: options.quota, overhead: KEY_OVERHEAD });
         }));
         let plan = Plan {
             seed: random.number(),
@@ -122,7 +155,20 @@ impl Sim {
             ..Plan::default()
         };
         let mut executor = Executor::default();
-        tasks(world.clone(), recorder.clone(), plan).into_iter().for_each(|task| executor.spawn(task));
+        let tasks = tasks(world.clone(), recorder.clone(), plan);
+        let others = Rc::new(Cell::new(tasks.len()));
+        for task in tasks {
+            let others = others.clone();
+            executor.spawn(task.map(move |()| others.set(others.get() - 1)).boxed_local());
+        }
+        let chores = Rc::new(RefCell::default());
+        let has_keeper = has_keeper(seed);
+        if has_keeper {
+            let (world, recorder, chores) = (world.clone(), recorder.clone(), chores.clone());
+            let random = Random::new(!seed);
+            let keeper = Keeper { world, recorder, random, others, chores, raised: BTreeSet::new() };
+            executor.spawn(keeper.run().boxed_local());
+        }
         Self {
             seed,
             disk,
@@ -138,6 +184,8 @@ impl Sim {
             next_trouble: 100 + random.below(400),
             troubles_left: random.below(8),
             is_sick: false,
+            chores,
+            has_keeper,
             troubles: Troubles::default(),
             random,
         }
@@ -155,6 +203,7 @@ impl Sim {
             self.step();
         }
         self.afterwards();
+        self.troubles.chores = *self.chores.borrow();
         self.recorder.history()
     }
 
@@ -189,6 +238,9 @@ impl Sim {
     fn idle(&mut self) {
         self.engine().stage(usize::MAX);
         self.finish();
+        if self.has_keeper {
+            self.do_chores();
+        }
         while self.engine().hand_out() {}
         self.engine().progress();
         if self.executor.turn(&mut self.random) {
@@ -199,6 +251,16 @@ impl Sim {
             panic!("seed {}: everyone waits and nothing will happen", self.seed);
         };
         self.pass_time(next.saturating_sub(self.time.now()));
+    }
+
+    /// What the keeper may wait for.
+    fn do_chores(&mut self) {
+        while self.engine().forget() {}
+        self.checkpoint();
+        while self.background.is_some() {
+            self.checkpoint();
+        }
+        self.finish();
     }
 
     fn pass_time(&mut self, by: Duration) {
@@ -218,8 +280,10 @@ impl Sim {
         self.let_observe();
         self.engine().finish();
         self.timers.fire(self.time.now());
-        let store = self.engine().store();
-        if store.failure().is_some() && !self.is_sick {
+        let has_failed = self.engine().store().failure().is_some();
+        // Only a full disk gets well by itself.
+        self.is_sick &= has_failed;
+        if has_failed && !self.is_sick {
             self.is_sick = true;
             self.troubles.read_only += 1;
             self.next_trouble = self.steps + self.random.below(200);
@@ -243,6 +307,9 @@ impl Sim {
         self.next_trouble = self.steps + 50 + self.random.below(500);
         self.troubles_left = self.troubles_left.saturating_sub(1);
         let at = self.disk.inner.operations() + 1 + self.random.below(12);
+        if self.is_sick && self.disk.inner.is_full() && self.random.below(3) > 0 {
+            return self.make_room();
+        }
         if self.is_sick {
             return match self.random.below(2) {
                 0 => self.kill(false),
@@ -273,6 +340,26 @@ impl Sim {
             }
             _ => self.flip(),
         }
+    }
+
+    /// The disk has room again: the store must notice by itself.
+    fn make_room(&mut self) {
+        self.disk.inner.set_fault(Fault::None);
+        let is_full = |sim: &mut Self| {
+            let alarms = futures::executor::block_on(sim.engine().store().alarms());
+            sim.engine().store().failure().is_some() && alarms.expect("told").contains(&Alarm::NoSpace)
+        };
+        let was_full = is_full(self);
+        // Not just once: the clock may have gone back meanwhile.
+        for _ in 0..1000 {
+            if !is_full(self) {
+                break;
+            }
+            self.pass_time(Duration::from_secs(1));
+            self.finish();
+        }
+        assert!(!is_full(self), "seed {}: it does not recover from a full disk", self.seed);
+        self.troubles.recovered += u64::from(was_full);
     }
 
     /// The process dies; with it the power, maybe.

@@ -89,7 +89,7 @@ fn refused(
         }
         StoreError::Future { current } => asked.is_some_and(|at| at > *current),
         // Their own check.
-        StoreError::LeaseNotFound | StoreError::LeaseExists => true,
+        StoreError::LeaseNotFound | StoreError::LeaseExists | StoreError::NoSpace { .. } => true,
         _ => false,
     };
     if !is_right {

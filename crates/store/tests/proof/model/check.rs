@@ -2,7 +2,7 @@
 
 use super::history::{Answer, History, Request};
 use super::timeline::Timeline;
-use super::{answers, leases, order, watches};
+use super::{alarms, answers, leases, order, watches};
 use std::fmt;
 use store::Revision;
 
@@ -23,6 +23,8 @@ pub(crate) enum Kind {
     Refusal,
     /// Something older than the compaction was served.
     Compacted,
+    /// Taken above the quota or under an alarm, or refused for want of space without a reason.
+    Alarm,
     /// A lease ended too early, or its keys outlived it.
     Lease,
     /// A watch delivered revisions out of order.
@@ -109,6 +111,7 @@ pub(crate) fn check(history: &History) -> Result<Summary, Vec<Violation>> {
     let Some(timeline) = Timeline::build(history, &mut found) else { return Err(found.0) };
     order::check(history, &timeline, &mut found);
     answers::check(history, &timeline, &mut found);
+    alarms::check(history, &timeline, &mut found);
     leases::check(history, &timeline, &mut found);
     watches::check(history, &timeline, &mut found);
     if found.0.is_empty() { Ok(summary(history, &timeline)) } else { Err(found.0) }

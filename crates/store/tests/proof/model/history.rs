@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use std::cell::RefCell;
 use std::time::Duration;
+use store::maintenance::Alarm;
 use store::{Commit, LeaseId, Range, RangeOptions, Revision, StoreError, Txn, TxnResult};
 
 /// A moment: its place in the order of everything that was recorded, and the time.
@@ -33,6 +34,8 @@ pub(crate) enum Request {
     Grant(LeaseId, i64),
     Revoke(LeaseId),
     KeepAlive(LeaseId),
+    /// Set an alarm, or take it back.
+    Alarm(Alarm, bool),
 }
 
 /// What came back.
@@ -98,6 +101,8 @@ pub(crate) struct History {
     /// A watch that starts exactly at the compacted revision may miss removals of that revision: etcd before
     /// 3.4.36 and 3.5.18.
     pub(crate) forgets_removals: bool,
+    /// What may be stored, where that is known.
+    pub(crate) quota: Option<super::Quota>,
     next: u64,
 }
 

@@ -8,8 +8,9 @@
 //! them (or the end of a lease), which is a matching.
 //!
 //! What is checked: reads, counts and limits at any revision, transactions, compaction, leases as far as they are
-//! deterministic, and etcd's guarantees of a watch: ordered, unique, reliable, atomic, resumable, bookmarkable.
+//! deterministic, quota and alarms, and etcd's guarantees of a watch: ordered, unique, reliable, atomic, resumable, bookmarkable.
 
+mod alarms;
 mod answers;
 mod check;
 mod history;
@@ -20,6 +21,7 @@ mod timeline;
 mod watches;
 pub(crate) mod workload;
 
+pub(crate) use alarms::Quota;
 pub(crate) use check::{Kind, Summary, Violation, check};
 pub(crate) use history::{Answer, History, NEVER, Operation, Recorder, Request, WatchEnd, Watched, moment};
 pub(crate) use timeline::Timeline;
