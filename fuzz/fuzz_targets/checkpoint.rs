@@ -1,4 +1,4 @@
-//! `store::embedded::fuzz::checkpoint`.
+//! Target `checkpoint` of `store::fuzz`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| store::embedded::fuzz::checkpoint(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::run("checkpoint", data));

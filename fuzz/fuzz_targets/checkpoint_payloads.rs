@@ -1,4 +1,4 @@
-//! `store::embedded::fuzz::checkpoint_payloads`.
+//! Target `checkpoint_payloads` of `store::fuzz`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| store::embedded::fuzz::checkpoint_payloads(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::run("checkpoint_payloads", data));

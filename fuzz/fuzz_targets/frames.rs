@@ -1,4 +1,4 @@
-//! `store::embedded::fuzz::frames`.
+//! Target `frames` of `store::fuzz`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| store::embedded::fuzz::frames(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::run("frames", data));

@@ -1,4 +1,4 @@
-//! `store::embedded::fuzz::log`.
+//! Target `log` of `store::fuzz`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| store::embedded::fuzz::log(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::run("log", data));

@@ -1,4 +1,4 @@
-//! `store::embedded::fuzz::log_payloads`.
+//! Target `log_payloads` of `store::fuzz`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| store::embedded::fuzz::log_payloads(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::run("log_payloads", data));

@@ -1,4 +1,4 @@
-//! `store::embedded::fuzz::records`.
+//! Target `records` of `store::fuzz`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| store::embedded::fuzz::records(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::run("records", data));

@@ -1,0 +1,4 @@
+//! Target `bolt` of `store::fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::run("bolt", data));

@@ -1,0 +1,4 @@
+//! Target `snapshot` of `store::fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::run("snapshot", data));
