@@ -154,6 +154,8 @@ async fn ours_prints_what_the_stock_kubectl_prints() {
         "explain pods.metadata.creationTimestamp",
         "explain deploy.spec.strategy --recursive",
         "explain hpa --api-version=autoscaling/v1",
+        "explain pods.spec.restartPolicy",
+        "explain pods.spec.volumes.hostPath.type",
         "explain pods.spec.nope",
         "explain nothing",
         "delete pod",
