@@ -182,3 +182,18 @@ async fn kubectl_moves_to_server_side_apply() {
     assert!(ok && text.contains("rollingUpdate\t<RollingUpdateDeployment>"), "{text}");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn an_apply_that_changes_nothing_leaves_the_times_alone() {
+    let server = Server::start().await;
+    // Much of it is left to defaults, which the applied lists are without.
+    let budget = json!({"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "again"}, "spec": {"limits": [
+        {"type": "Container", "default": {"cpu": "1"}}]}});
+    let path = "/api/v1/namespaces/default/limitranges/again?fieldManager=one";
+    let made = server.patch(path, "apply", &budget).await.expect(201);
+    // The times of managers have whole seconds: only then can they differ.
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    let again = server.patch(path, "apply", &budget).await.expect(200);
+    assert_eq!(again["metadata"], made["metadata"]);
+    server.stop().await;
+}

@@ -102,11 +102,41 @@ async fn a_watch_resumes_where_it_ended() {
     assert_eq!(event(&mut stream).await, ("ADDED", "b".into(), made));
     let mut later = api.watch(from(changed)).await;
     assert_eq!(event(&mut later).await, ("ADDED", "b".into(), made));
-    let expired = api.0.watch(&maps(), &from(1)).await.err().unwrap();
-    assert!(
-        expired.is_expired() && expired.message.starts_with("too old resource version: 1 ("),
-        "{expired}"
-    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_watch_reaches_back_to_before_the_server_started() {
+    let server = Server::start().await;
+    let api = Api::of(&server);
+    let start = api.create("a", "1").await;
+    let changed = api.label("a", "2").await;
+    let made = api.create("b", "2").await;
+    api.delete("a").await;
+    drop(api);
+    let server = server.restart().await;
+    let api = Api::of(&server);
+    let from = |revision: i64, labels: Option<&str>| ListOptions {
+        resource_version: Some(revision.to_string()),
+        label_selector: labels.map(str::to_owned),
+        ..ListOptions::default()
+    };
+    let mut all = api.watch(from(start, None)).await;
+    assert_eq!(event(&mut all).await, ("MODIFIED", "a".into(), changed));
+    assert_eq!(event(&mut all).await, ("ADDED", "b".into(), made));
+    let (kind, name, gone) = event(&mut all).await;
+    assert_eq!((kind, name.as_str()), ("DELETED", "a"));
+    let mut selected = api.watch(from(start, Some("l=2"))).await;
+    assert_eq!(event(&mut selected).await, ("ADDED", "a".into(), changed));
+    assert_eq!(event(&mut selected).await, ("ADDED", "b".into(), made));
+    assert_eq!(event(&mut selected).await, ("DELETED", "a".into(), gone));
+    let last = api.create("c", "2").await;
+    assert_eq!(event(&mut all).await, ("ADDED", "c".into(), last), "history goes over into the present");
+    assert_eq!(event(&mut selected).await, ("ADDED", "c".into(), last));
+    server.store.compact(made).await.unwrap();
+    let expired = api.0.watch(&maps(), &from(start, None)).await.err().unwrap();
+    let prefix = format!("too old resource version: {start} (");
+    assert!(expired.is_expired() && expired.message.starts_with(&prefix), "{expired}");
     server.stop().await;
 }
 

@@ -1,7 +1,8 @@
 //! `apps/v1` DaemonSet.
 
-use crate::common::pod::{defaults, template};
+use crate::common::pod::{defaults, template, warnings};
 use crate::common::print::workload_columns;
+use crate::common::status;
 use crate::common::workload::{validate_same_selector, validate_selector};
 use crate::common::{
     default, default_text, first_generation, int_or_percent, next_generation, numbers, selector, text,
@@ -69,6 +70,30 @@ impl Rules for DaemonSet {
         if let (Some(new), Some(was)) = (&self.spec, &old.spec) {
             validate_same_selector(&new.selector, &was.selector, errors);
         }
+    }
+
+    fn validate_status_update(&self, old: &Self, errors: &mut FieldErrors) {
+        let Some(status) = &self.status else { return };
+        let counts = [
+            ("currentNumberScheduled", Some(status.current_number_scheduled)),
+            ("numberMisscheduled", Some(status.number_misscheduled)),
+            ("desiredNumberScheduled", Some(status.desired_number_scheduled)),
+            ("numberReady", Some(status.number_ready)),
+            ("updatedNumberScheduled", status.updated_number_scheduled),
+            ("numberAvailable", status.number_available),
+            ("numberUnavailable", status.number_unavailable),
+            ("collisionCount", status.collision_count),
+        ];
+        status::counts(&counts, errors);
+        status::counts(&[("observedGeneration", status.observed_generation)], errors);
+        let was = old.status.as_ref().and_then(|status| status.collision_count);
+        status::collisions(status.collision_count, was, errors);
+    }
+
+    fn warnings(&self, old: Option<&Self>) -> Vec<String> {
+        let Some(spec) = &self.spec else { return Vec::new() };
+        let path = FieldPath::new("spec").child("template");
+        warnings::workload(&self.metadata, old.map(|old| &old.metadata), &spec.template, &path)
     }
 
     fn columns() -> Vec<Column> {

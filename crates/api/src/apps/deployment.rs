@@ -1,7 +1,8 @@
 //! `apps/v1` Deployment.
 
-use crate::common::pod::{defaults, template};
+use crate::common::pod::{defaults, template, warnings};
 use crate::common::print::workload_columns;
+use crate::common::status;
 use crate::common::workload::{validate_same_selector, validate_selector};
 use crate::common::{
     default, default_text, first_generation, int_or_percent, next_generation, numbers, selector, text,
@@ -64,6 +65,36 @@ impl Rules for Deployment {
         if let (Some(new), Some(was)) = (&self.spec, &old.spec) {
             validate_same_selector(&new.selector, &was.selector, errors);
         }
+    }
+
+    fn validate_status_update(&self, old: &Self, errors: &mut FieldErrors) {
+        let Some(status) = &self.status else { return };
+        let of_all = [
+            ("updatedReplicas", status.updated_replicas),
+            ("readyReplicas", status.ready_replicas),
+            ("availableReplicas", status.available_replicas),
+        ];
+        status::counts(&of_all, errors);
+        let rest = [
+            ("replicas", status.replicas),
+            ("unavailableReplicas", status.unavailable_replicas),
+            ("terminatingReplicas", status.terminating_replicas),
+            ("collisionCount", status.collision_count),
+        ];
+        status::counts(&rest, errors);
+        status::counts(&[("observedGeneration", status.observed_generation)], errors);
+        status::at_most(&of_all, status.replicas.unwrap_or(0), "status.replicas", errors);
+        let ready = status.ready_replicas.unwrap_or(0);
+        let available = [("availableReplicas", status.available_replicas)];
+        status::at_most(&available, ready, "readyReplicas", errors);
+        let was = old.status.as_ref().and_then(|status| status.collision_count);
+        status::collisions(status.collision_count, was, errors);
+    }
+
+    fn warnings(&self, old: Option<&Self>) -> Vec<String> {
+        let Some(spec) = &self.spec else { return Vec::new() };
+        let path = FieldPath::new("spec").child("template");
+        warnings::workload(&self.metadata, old.map(|old| &old.metadata), &spec.template, &path)
     }
 
     fn columns() -> Vec<Column> {

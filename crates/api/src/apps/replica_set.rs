@@ -1,6 +1,6 @@
 //! `apps/v1` ReplicaSet.
 
-use crate::common::pod::{defaults, template};
+use crate::common::pod::{defaults, template, warnings};
 use crate::common::print::workload_columns;
 use crate::common::workload::{validate_same_selector, validate_selector};
 use crate::common::{default, first_generation, next_generation, numbers, selector};
@@ -74,6 +74,14 @@ impl Rules for ReplicaSet {
                 errors.invalid(path.child(field), count, "cannot be greater than status.replicas");
             }
         }
+    }
+
+    fn warnings(&self, old: Option<&Self>) -> Vec<String> {
+        let Some(template) = self.spec.as_ref().and_then(|spec| spec.template.as_ref()) else {
+            return Vec::new();
+        };
+        let path = FieldPath::new("spec").child("template");
+        warnings::workload(&self.metadata, old.map(|old| &old.metadata), template, &path)
     }
 
     fn columns() -> Vec<Column> {

@@ -1,8 +1,9 @@
 //! `apps/v1` StatefulSet.
 
 use crate::common::names::{self, Messages};
-use crate::common::pod::{defaults, template};
+use crate::common::pod::{defaults, template, warnings};
 use crate::common::print::workload_columns;
+use crate::common::status;
 use crate::common::workload::validate_selector;
 use crate::common::{default, default_text, first_generation, next_generation, numbers, text, volume_claim};
 use crate::resource::{age_cell, name_cell};
@@ -83,6 +84,34 @@ impl Rules for StatefulSet {
                  'minReadySeconds' are forbidden",
             );
         }
+    }
+
+    fn validate_status_update(&self, old: &Self, errors: &mut FieldErrors) {
+        let Some(status) = &self.status else { return };
+        let of_all = [
+            ("readyReplicas", status.ready_replicas),
+            ("currentReplicas", status.current_replicas),
+            ("updatedReplicas", status.updated_replicas),
+            ("availableReplicas", status.available_replicas),
+        ];
+        status::counts(&of_all, errors);
+        status::counts(
+            &[("replicas", Some(status.replicas)), ("collisionCount", status.collision_count)],
+            errors,
+        );
+        status::counts(&[("observedGeneration", status.observed_generation)], errors);
+        status::at_most(&of_all, status.replicas, "status.replicas", errors);
+        let ready = status.ready_replicas.unwrap_or(0);
+        let available = [("availableReplicas", status.available_replicas)];
+        status::at_most(&available, ready, "status.readyReplicas", errors);
+        let was = old.status.as_ref().and_then(|status| status.collision_count);
+        status::collisions(status.collision_count, was, errors);
+    }
+
+    fn warnings(&self, old: Option<&Self>) -> Vec<String> {
+        let Some(spec) = &self.spec else { return Vec::new() };
+        let path = FieldPath::new("spec").child("template");
+        warnings::workload(&self.metadata, old.map(|old| &old.metadata), &spec.template, &path)
     }
 
     fn columns() -> Vec<Column> {

@@ -52,6 +52,15 @@ impl Rules for HorizontalPodAutoscaler {
         validate_spec(&self.spec, &FieldPath::new("spec"), errors);
     }
 
+    fn validate_status_update(&self, _: &Self, errors: &mut FieldErrors) {
+        let Some(status) = &self.status else { return };
+        let counts = [
+            ("currentReplicas", status.current_replicas),
+            ("desiredReplicas", Some(status.desired_replicas)),
+        ];
+        crate::common::status::counts(&counts, errors);
+    }
+
     fn columns() -> Vec<Column> {
         columns()
     }

@@ -2,7 +2,7 @@
 
 use super::job::{template_defaults, validate};
 use super::schedule;
-use crate::common::pod::template;
+use crate::common::pod::{template, warnings};
 use crate::common::print::{or_none, since, workload_columns};
 use crate::common::{default, default_text, first_generation, items, next_generation, numbers, text};
 use crate::resource::{age_cell, name_cell};
@@ -56,6 +56,17 @@ impl Rules for CronJob {
 
     fn validate_update(&self, _: &Self, errors: &mut FieldErrors) {
         validate_spec(self, errors);
+    }
+
+    fn warnings(&self, old: Option<&Self>) -> Vec<String> {
+        let Some(job) = &self.spec.job_template.spec else { return Vec::new() };
+        if old.is_some_and(|old| old.spec == self.spec) {
+            return Vec::new();
+        }
+        let path = FieldPath::new("spec").child("jobTemplate").child("spec").child("template");
+        let name = text(&self.metadata.name);
+        let of_name = if old.is_none() { warnings::host_name(name, "Pod names and hostnames") } else { None };
+        of_name.into_iter().chain(warnings::template(&job.template, &path)).collect()
     }
 
     fn columns() -> Vec<Column> {

@@ -44,6 +44,10 @@ const USAGES: &[&str] = &[
 ];
 
 impl Rules for CertificateSigningRequest {
+    fn check_name(name: &str, prefix: bool) -> crate::common::names::Messages {
+        crate::common::names::path_segment(name, prefix)
+    }
+
     fn prepare_create(&mut self) {
         self.status = Some(CertificateSigningRequestStatus::default());
     }

@@ -14,6 +14,7 @@ pub mod numbers;
 pub mod pod;
 pub mod print;
 pub mod selector;
+pub mod status;
 pub mod volume_claim;
 pub mod workload;
 

@@ -13,6 +13,10 @@ use serde_json::{Value, json};
 crate::kind!(Event);
 
 impl Rules for Event {
+    fn check_name(name: &str, prefix: bool) -> crate::common::names::Messages {
+        crate::common::names::path_segment(name, prefix)
+    }
+
     fn validate_create(&self, errors: &mut FieldErrors) {
         validate_legacy(self, errors);
         if self.event_time.is_some() {

@@ -1,6 +1,6 @@
 //! `v1` PersistentVolume: one source, a size, and what never changes once it is made.
 
-use crate::common::pod::{scheduling, volume_sources};
+use crate::common::pod::{legacy_volumes, scheduling, volume_sources};
 use crate::common::volume_claim::{VOLUME_MODES, access_modes, short_modes};
 use crate::common::{amounts, default_text, items, names, text};
 use crate::resource::{age_cell, name_cell};
@@ -64,6 +64,31 @@ impl Rules for PersistentVolume {
         if was.node_affinity.is_some() && new.node_affinity != was.node_affinity {
             errors.invalid(path.child("nodeAffinity"), json!({}), "field is immutable");
         }
+    }
+
+    fn warnings(&self, old: Option<&Self>) -> Vec<String> {
+        if old
+            .is_some_and(|old| old.spec == self.spec && old.metadata.annotations == self.metadata.annotations)
+        {
+            return Vec::new();
+        }
+        const CLASS: &str = "volume.beta.kubernetes.io/storage-class";
+        let has = |key: &str| self.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(key));
+        let mut all = Vec::new();
+        if has(CLASS) {
+            all.push(format!(
+                "metadata.annotations[{CLASS}]: deprecated since v1.8; use \"storageClassName\" attribute instead"
+            ));
+        }
+        let spec = self.spec.as_ref();
+        if spec.is_some_and(|spec| text(&spec.persistent_volume_reclaim_policy) == "Recycle") {
+            all.push(
+                "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended \
+                 approach is to use dynamic provisioning."
+                    .to_owned(),
+            );
+        }
+        all
     }
 
     fn columns() -> Vec<Column> {
@@ -178,9 +203,26 @@ fn validate_spec(spec: &PersistentVolumeSpec, path: &FieldPath, errors: &mut Fie
     validate_source(spec, path, errors);
 }
 
+/// The spec as JSON, if its volume is none of those that are common today.
+fn legacy_sources(spec: &PersistentVolumeSpec) -> Option<Value> {
+    let is_common =
+        spec.csi.is_some() || spec.host_path.is_some() || spec.local.is_some() || spec.nfs.is_some();
+    if is_common {
+        return None;
+    }
+    serde_json::to_vec(spec).ok().and_then(|json| serde_json::from_slice(&json).ok())
+}
+
 fn validate_source(spec: &PersistentVolumeSpec, path: &FieldPath, errors: &mut FieldErrors) {
     if source_only(spec) == PersistentVolumeSpec::default() {
         errors.required(path.clone(), "must specify a volume type");
+    }
+    if let Some(legacy) = legacy_sources(spec) {
+        for (name, source) in
+            legacy.as_object().into_iter().flatten().filter(|(name, _)| legacy_volumes::knows(name))
+        {
+            legacy_volumes::validate(name, source, &path.child(name), errors);
+        }
     }
     if let Some(source) = &spec.host_path {
         volume_sources::host_path(source, &path.child("hostPath"), errors);

@@ -52,6 +52,32 @@ impl Rules for PersistentVolumeClaim {
         validate_change(self, old, errors);
     }
 
+    fn warnings(&self, old: Option<&Self>) -> Vec<String> {
+        if old
+            .is_some_and(|old| old.spec == self.spec && old.metadata.annotations == self.metadata.annotations)
+        {
+            return Vec::new();
+        }
+        const CLASS: &str = "volume.beta.kubernetes.io/storage-class";
+        let has = |key: &str| self.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(key));
+        let mut all = Vec::new();
+        if has(CLASS) {
+            all.push(format!(
+                "metadata.annotations[{CLASS}]: deprecated since v1.8; use \"storageClassName\" attribute instead"
+            ));
+        }
+        let requests = self.spec.as_ref().and_then(|spec| spec.resources.as_ref()?.requests.as_ref());
+        if let Some(size) =
+            requests.and_then(|requests| requests.get("storage")).filter(|size| size.0.ends_with('m'))
+        {
+            all.push(format!(
+                "spec.resources.requests[storage]: fractional byte value {:?} is invalid, must be an integer",
+                size.0
+            ));
+        }
+        all
+    }
+
     fn columns() -> Vec<Column> {
         vec![
             Column::name(),

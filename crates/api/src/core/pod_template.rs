@@ -1,6 +1,6 @@
 //! `v1` PodTemplate.
 
-use crate::common::pod::{defaults, template};
+use crate::common::pod::{defaults, template, warnings};
 use crate::common::{first_generation, next_generation, selector};
 use crate::resource::{age_cell, name_cell};
 use crate::{Column, ResourceDef, Rules};
@@ -27,6 +27,14 @@ impl Rules for PodTemplate {
     fn validate_create(&self, errors: &mut FieldErrors) {
         let empty = PodTemplateSpec::default();
         template::validate(self.template.as_ref().unwrap_or(&empty), &FieldPath::new("template"), errors);
+    }
+
+    fn warnings(&self, old: Option<&Self>) -> Vec<String> {
+        let is_same = old.is_some_and(|old| old.template == self.template);
+        match &self.template {
+            Some(template) if !is_same => warnings::template(template, &FieldPath::new("template")),
+            _ => Vec::new(),
+        }
     }
 
     fn columns() -> Vec<Column> {

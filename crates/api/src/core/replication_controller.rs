@@ -1,8 +1,8 @@
 //! `v1` ReplicationController.
 
-use crate::common::pod::{defaults, template};
+use crate::common::pod::{defaults, template, warnings};
 use crate::common::print::workload_columns;
-use crate::common::{default, first_generation, next_generation, numbers, selector};
+use crate::common::{default, first_generation, next_generation, numbers, selector, status};
 use crate::resource::{age_cell, name_cell};
 use crate::{Column, ResourceDef, Rules, meta};
 use k8s_openapi::api::core::v1::{
@@ -52,6 +52,27 @@ impl Rules for ReplicationController {
     fn validate_create(&self, errors: &mut FieldErrors) {
         let empty = ReplicationControllerSpec::default();
         validate_spec(self.spec.as_ref().unwrap_or(&empty), &FieldPath::new("spec"), errors);
+    }
+
+    fn validate_status_update(&self, _: &Self, errors: &mut FieldErrors) {
+        let Some(status) = &self.status else { return };
+        let of_all = [
+            ("fullyLabeledReplicas", status.fully_labeled_replicas),
+            ("readyReplicas", status.ready_replicas),
+            ("availableReplicas", status.available_replicas),
+        ];
+        status::counts(&[("replicas", Some(status.replicas))], errors);
+        status::counts(&of_all, errors);
+        status::counts(&[("observedGeneration", status.observed_generation)], errors);
+        status::at_most(&of_all, status.replicas, "status.replicas", errors);
+    }
+
+    fn warnings(&self, old: Option<&Self>) -> Vec<String> {
+        let Some(template) = self.spec.as_ref().and_then(|spec| spec.template.as_ref()) else {
+            return Vec::new();
+        };
+        let path = FieldPath::new("spec").child("template");
+        warnings::workload(&self.metadata, old.map(|old| &old.metadata), template, &path)
     }
 
     fn columns() -> Vec<Column> {

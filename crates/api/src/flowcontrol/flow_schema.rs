@@ -65,6 +65,12 @@ impl Rules for FlowSchema {
         }
     }
 
+    fn validate_status_update(&self, _: &Self, errors: &mut FieldErrors) {
+        let conditions = self.status.as_ref().map(|status| items(&status.conditions)).unwrap_or_default();
+        let types = conditions.iter().map(|condition| text(&condition.type_));
+        crate::common::status::condition_types(types, errors);
+    }
+
     fn columns() -> Vec<Column> {
         vec![
             Column::name(),

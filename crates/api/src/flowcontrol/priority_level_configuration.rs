@@ -80,6 +80,13 @@ impl Rules for PriorityLevelConfiguration {
         }
     }
 
+    fn validate_status_update(&self, _: &Self, errors: &mut FieldErrors) {
+        let status = self.status.as_ref();
+        let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+        let types = conditions.iter().map(|condition| condition.type_.as_deref().unwrap_or_default());
+        crate::common::status::condition_types(types, errors);
+    }
+
     fn columns() -> Vec<Column> {
         vec![
             Column::name(),

@@ -38,6 +38,31 @@ impl Rules for Ingress {
         validate_spec(self.spec.as_ref().unwrap_or(&empty), &FieldPath::new("spec"), errors);
     }
 
+    fn validate_status_update(&self, _: &Self, errors: &mut FieldErrors) {
+        let balancer = self.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+        let path = FieldPath::new("status").child("loadBalancer").child("ingress");
+        for (at, entry) in
+            balancer.map(|balancer| items(&balancer.ingress)).unwrap_or_default().iter().enumerate()
+        {
+            let at = path.index(at);
+            let ip = text(&entry.ip);
+            if !ip.is_empty() {
+                crate::common::net::ip(ip, at.child("ip"), errors);
+            }
+            crate::common::status::host(text(&entry.hostname), &at, errors);
+        }
+    }
+
+    fn warnings(&self, old: Option<&Self>) -> Vec<String> {
+        const CLASS: &str = "kubernetes.io/ingress.class";
+        let has =
+            self.metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(CLASS));
+        if old.is_some() || !has {
+            return Vec::new();
+        }
+        vec![format!("annotation {CLASS:?} is deprecated, please use 'spec.ingressClassName' instead")]
+    }
+
     fn columns() -> Vec<Column> {
         vec![
             Column::name(),

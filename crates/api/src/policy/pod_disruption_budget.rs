@@ -58,6 +58,19 @@ impl Rules for PodDisruptionBudget {
         }
     }
 
+    fn validate_status_update(&self, _: &Self, errors: &mut FieldErrors) {
+        let Some(status) = &self.status else { return };
+        let counts = [
+            ("disruptionsAllowed", status.disruptions_allowed),
+            ("currentHealthy", status.current_healthy),
+            ("desiredHealthy", status.desired_healthy),
+            ("expectedPods", status.expected_pods),
+        ];
+        crate::common::status::counts(&counts, errors);
+        let conditions = status.conditions.as_deref().unwrap_or_default();
+        crate::common::status::condition_types(conditions.iter().map(|c| c.type_.as_str()), errors);
+    }
+
     fn columns() -> Vec<Column> {
         vec![
             Column::name(),

@@ -50,6 +50,8 @@ impl NodeRestriction {
                 _ => None,
             },
             (Operation::Update, "status") => update_status(request, node),
+            // Whose pod it is, the handler checks.
+            (Operation::Create, "eviction") => None,
             (operation, "") => Some(format!(
                 "unexpected operation {:?}, node \"{node}\" can only create and delete mirror pods",
                 operation.as_str()

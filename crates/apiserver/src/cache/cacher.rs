@@ -189,6 +189,23 @@ impl Cacher {
         }
     }
 
+    /// A change from before the cache's own time; nothing when what it was about can no longer be told.
+    pub(super) fn past(&self, revision: i64, event: &Event, now: Instant) -> Option<Arc<CacheEvent>> {
+        let previous = event.previous.as_ref().and_then(|kv| self.parse(kv)).map(|(_, object)| object);
+        let (change, key, object) = match event.kind {
+            EventKind::Put => {
+                let (key, object) = self.parse(&event.kv)?;
+                let is_new = event.kv.create_revision == event.kv.mod_revision;
+                (if is_new { Change::Added } else { Change::Modified }, key, object)
+            }
+            EventKind::Delete => {
+                let last = StoredObject::new(revision, previous.as_ref()?.raw().clone()).ok()?;
+                (Change::Deleted, self.local(&event.kv.key)?, Arc::new(last))
+            }
+        };
+        Some(Arc::new(CacheEvent::new(0, revision, change, key, object, previous, now)))
+    }
+
     /// Applies the events of one commit.
     pub(super) fn apply(&self, revision: i64, events: &[&Event], now: Instant) {
         let mut state = self.state.lock();

@@ -17,7 +17,7 @@ use store::{Commit, Event, RangeOptions, Store, StoreError};
 use tokio::sync::watch;
 
 /// How long a read waits for the cache to reach a revision (upstream: 3 s).
-const FRESH: Duration = Duration::from_secs(3);
+pub(super) const FRESH: Duration = Duration::from_secs(3);
 
 /// The caches, by what readers know and by what events know.
 #[derive(Default)]

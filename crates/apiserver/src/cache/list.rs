@@ -80,7 +80,7 @@ fn freshness(options: &ListOptions) -> Result<Freshness, Status> {
     let parsed = parse_version(version)?;
     match (kind, parsed) {
         (Some("Exact"), 0) => {
-            Err(forbidden(MATCH, "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\""))
+            Err(forbidden(MATCH, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""))
         }
         (_, 0) => Ok(Freshness::Any),
         (Some("Exact"), exact) => Ok(Freshness::Exact(exact)),
@@ -183,12 +183,13 @@ fn page(
     limit: usize,
 ) -> Page {
     let mut page = Page { revision: snapshot.revision, ..Page::default() };
-    let mut rest = 0_u64;
+    let (mut rest, mut last) = (0_u64, "");
     for (key, object) in snapshot.range(selection.prefix(), start) {
         if limit > 0 && page.items.len() == limit {
             if page.continue_token.is_none() {
-                let start = key.strip_prefix(selection.prefix()).unwrap_or(key);
-                page.continue_token = Some(Token::new(snapshot.revision, start).encode());
+                // Right after the last one, so that a list that goes on inconsistently misses nothing new.
+                let start = last.strip_prefix(selection.prefix()).unwrap_or(last);
+                page.continue_token = Some(Token::new(snapshot.revision, &format!("{start}\0")).encode());
                 if !selection.is_whole_prefix() {
                     break;
                 }
@@ -198,6 +199,7 @@ fn page(
         }
         if selection.matches(key, object) {
             page.items.push(object.clone());
+            last = key;
         }
     }
     if page.continue_token.is_some() {

@@ -9,6 +9,7 @@
 mod cacher;
 mod event;
 mod feed;
+mod history;
 mod list;
 mod selection;
 mod token;

@@ -13,6 +13,8 @@ pub struct Selection {
     labels: Option<labels::Selector>,
     fields: Option<fields::Selector>,
     getters: Vec<(String, FieldGetter)>,
+    /// From the stored kind to the one whose fields are selected, where they differ.
+    convert: Option<api::resource::Convert>,
     strategy: Arc<dyn Strategy>,
     namespaced: bool,
 }
@@ -49,7 +51,7 @@ impl Selection {
             if field == "metadata.name" || (field == "metadata.namespace" && stored.namespaced) {
                 continue;
             }
-            match stored.selectable.iter().find(|selectable| selectable.path == field) {
+            match requested.selectable.iter().find(|selectable| selectable.path == field) {
                 Some(selectable) => getters.push((field.to_owned(), selectable.get.clone())),
                 None => {
                     return Err(Status::bad_request(format!(
@@ -85,6 +87,7 @@ impl Selection {
             labels: labels.filter(|labels| !labels.is_everything()),
             fields,
             getters,
+            convert: requested.conversion.as_ref().map(|conversion| conversion.from_stored.clone()),
             strategy: stored.strategy.clone(),
             namespaced: stored.namespaced,
         })
@@ -116,6 +119,10 @@ impl Selection {
             _ => ("", key),
         };
         let decoded = if self.getters.is_empty() { None } else { object.object(self.strategy.as_ref()).ok() };
+        let decoded: Option<Arc<dyn api::Object>> = match (&self.convert, decoded) {
+            (Some(convert), Some(object)) => convert(object.as_ref()).ok().map(Arc::from),
+            (_, decoded) => decoded,
+        };
         fields.matches(|field| match field {
             "metadata.name" => name.to_owned(),
             "metadata.namespace" => namespace.to_owned(),

@@ -5,6 +5,7 @@
 use super::cacher::{Behind, Cacher, Subscription};
 use super::event::{CacheEvent, Change};
 use super::feed::Feed;
+use super::history;
 use super::list::parse_version;
 use super::selection::Selection;
 use api::StoredObject;
@@ -12,7 +13,7 @@ use api::transport::ListOptions;
 use component::SharedClock;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use futures::{FutureExt, Stream};
+use futures::{FutureExt, Stream, StreamExt};
 use machinery::{FieldErrors, FieldPath, GroupKind, Status};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -52,31 +53,43 @@ enum Start {
     After(i64),
 }
 
-fn forbidden(field: &str, why: &str) -> Status {
+/// Refuses options that contradict each other.
+fn check(options: &ListOptions) -> Result<(), Status> {
+    const MATCH: &str = "resourceVersionMatch";
+    let kind = options.resource_version_match.as_deref();
     let mut errors = FieldErrors::new();
-    errors.forbidden(FieldPath::new(field), why);
-    Status::invalid(&GroupKind::new("meta.k8s.io", "ListOptions"), "", &errors)
+    if options.send_initial_events.is_some() && kind != Some("NotOlderThan") {
+        errors.forbidden(
+            FieldPath::new(MATCH),
+            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        );
+    }
+    if let Some(kind) = kind {
+        if options.send_initial_events.is_none() {
+            errors.forbidden(
+                FieldPath::new(MATCH),
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            );
+        }
+        if kind != "NotOlderThan" {
+            errors.not_supported(FieldPath::new(MATCH), kind, &["NotOlderThan"]);
+        }
+        if options.continue_token.is_some() {
+            errors.forbidden(
+                FieldPath::new(MATCH),
+                "resourceVersionMatch is forbidden when continue is provided",
+            );
+        }
+    }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(Status::invalid(&GroupKind::new("meta.k8s.io", "ListOptions"), "", &errors))
 }
 
 /// Decides where to start, and waits until the cache is recent enough for it.
 async fn start(feed: &Feed, options: &ListOptions) -> Result<Start, Status> {
-    let kind = options.resource_version_match.as_deref();
-    match (options.send_initial_events, kind) {
-        (None, None) => {}
-        (None, Some(_)) => {
-            return Err(forbidden(
-                "resourceVersionMatch",
-                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-            ));
-        }
-        (Some(_), Some("NotOlderThan")) => {}
-        (Some(_), _) => {
-            return Err(forbidden(
-                "resourceVersionMatch",
-                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-            ));
-        }
-    }
+    check(options)?;
     let version = options.resource_version.as_deref().map(parse_version).transpose()?;
     match (options.send_initial_events, version) {
         (Some(true), None) => feed.wait_consistent().await?,
@@ -123,14 +136,24 @@ pub async fn watch(
     options: &ListOptions,
 ) -> Result<Deliveries, Status> {
     let start = start(&feed, options).await?;
+    let selection = Arc::new(selection);
     let mut head = Vec::new();
     let mut skip_until = 0;
+    let mut past = None;
     let subscription = match start {
         Start::After(revision) => {
             skip_until = revision;
-            cacher.subscribe(revision).map_err(|oldest| {
-                Status::expired(format!("too old resource version: {revision} ({oldest})"))
-            })?
+            match cacher.subscribe(revision) {
+                Ok(subscription) => subscription,
+                Err(oldest) => {
+                    // Subscribed first: what the ring forgets meanwhile ends the watch, not its order.
+                    let subscription = cacher.subscribe(oldest).map_err(|oldest| {
+                        Status::expired(format!("too old resource version: {revision} ({oldest})"))
+                    })?;
+                    past = Some(history::since(&feed, &cacher, revision, oldest).await?);
+                    subscription
+                }
+            }
         }
         Start::Now => cacher.snapshot_and_subscribe().1,
         Start::Initial { bookmark } => {
@@ -150,11 +173,11 @@ pub async fn watch(
     };
     let timeout = options.timeout_seconds.map(Duration::from_secs).unwrap_or_else(default_timeout);
     let clock = feed.clock().clone();
-    Ok(Box::pin(Watching {
+    let present = Watching {
         head: head.into_iter(),
         subscription,
         events: Vec::new(),
-        selection,
+        selection: selection.clone(),
         bookmarks: options.allow_bookmarks,
         is_bookmark_due: false,
         skip_until,
@@ -163,8 +186,27 @@ pub async fn watch(
         left: timeout.saturating_sub(BOOKMARK_EVERY),
         is_last: timeout <= BOOKMARK_EVERY,
         feed,
-        clock,
-    }))
+        clock: clock.clone(),
+    };
+    Ok(match past {
+        None => Box::pin(present),
+        Some(past) => after(past, selection, present).take_until(clock.sleep(timeout)).boxed(),
+    })
+}
+
+/// What is selected of the past, then the present; nothing more if the past breaks off.
+fn after(
+    past: history::Past,
+    selection: Arc<Selection>,
+    present: impl futures::Stream<Item = Vec<Delivery>> + Send + 'static,
+) -> impl futures::Stream<Item = Vec<Delivery>> + Send {
+    let past = past.map(move |commit| {
+        let selected = |event: Arc<CacheEvent>| Some(Delivery::Change(seen(&selection, &event)?, event));
+        commit.ok().map(|events| events.into_iter().filter_map(selected).collect::<Vec<_>>())
+    });
+    past.chain(present.map(Some))
+        .take_while(|deliveries| futures::future::ready(deliveries.is_some()))
+        .filter_map(|deliveries| futures::future::ready(deliveries.filter(|some| !some.is_empty())))
 }
 
 /// Between 30 and 60 minutes, so that watches do not all come back at once.
@@ -180,7 +222,7 @@ struct Watching {
     subscription: Subscription,
     /// Taken from the ring, empty between polls; kept for its memory.
     events: Vec<Arc<CacheEvent>>,
-    selection: Selection,
+    selection: Arc<Selection>,
     bookmarks: bool,
     is_bookmark_due: bool,
     skip_until: i64,

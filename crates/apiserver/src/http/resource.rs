@@ -366,6 +366,11 @@ impl Call<'_> {
             Verb::Patch => patch = Some(self.read_patch(request).await?),
             _ => bytes = self.body(request).await?,
         }
+        if verb == Verb::Create {
+            let (namespace, name) = (self.namespace(), self.info.name.as_str());
+            let at = At { namespace, name, subresource: &self.info.subresource };
+            bytes = self.registry().admit_body(self.caller, &self.def, at, bytes, &options).await?;
+        }
         let call = ObjectCall {
             user: self.caller.user.clone(),
             def: self.def.clone(),

@@ -112,7 +112,7 @@ impl Registry {
         // Plugins may have added what has defaults of its own.
         def.strategy.set_defaults(object.as_mut());
         let mut errors = FieldErrors::new();
-        meta::validate_create(object.meta(), def.namespaced, policy::name_check(def), &mut errors);
+        meta::validate_create(object.meta(), def.namespaced, def.check_name, &mut errors);
         errors.extend(def.strategy.validate_create(object.as_ref()));
         policy::forgive(def, &mut errors);
         if !errors.is_empty() {

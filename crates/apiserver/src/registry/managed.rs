@@ -27,6 +27,28 @@ fn reset(def: &ResourceDef, subresource: &str) -> &'static FieldSet {
     }
 }
 
+/// Whether a write changes nothing but the times at which managers last wrote: such a write is none. Upstream compares
+/// after defaulting too, since what an apply leaves to defaults looks like a change before.
+pub(super) fn differs_in_times(new: &mut dyn Object, old: &dyn Object) -> bool {
+    let entries = |object: &dyn Object| object.meta().managed_fields.clone().unwrap_or_default();
+    let timeless = |mut entries: Vec<ManagedFieldsEntry>| {
+        entries.iter_mut().for_each(|entry| entry.time = None);
+        entries
+    };
+    let (now, was) = (entries(new), entries(old));
+    if now == was || now.len() != was.len() || timeless(now) != timeless(was) {
+        return false;
+    }
+    let times = new.meta_mut().managed_fields.take();
+    let version =
+        std::mem::replace(&mut new.meta_mut().resource_version, old.meta().resource_version.clone());
+    new.meta_mut().managed_fields.clone_from(&old.meta().managed_fields);
+    let is_same = new.equals(old);
+    let meta = new.meta_mut();
+    (meta.managed_fields, meta.resource_version) = (times, version);
+    is_same
+}
+
 fn tree(object: &dyn Object) -> Result<Value, Status> {
     serde_json::from_slice(&object.to_json()).map_err(Status::internal)
 }

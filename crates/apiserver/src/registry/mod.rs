@@ -4,6 +4,7 @@
 //! Order of a write: decode, default, prepare, managed fields, mutating admission, validation, validating
 //! admission, allocation, commit. Deliberately absent: HTTP, authentication, authorization.
 
+mod bodies;
 mod caller;
 mod commit;
 mod create;

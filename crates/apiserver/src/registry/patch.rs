@@ -107,6 +107,10 @@ impl Registry {
         let make = move |registry: &Registry, current: Option<&Current>| {
             let merged = registry.merge_applied(def, &sub, &value, current, options)?;
             let mut object = decode::typed(def, &merged)?;
+            if value.pointer("/metadata/resourceVersion").is_none() {
+                // It is on top of whatever is there; the version is only that of what it was merged with.
+                object.meta_mut().resource_version = None;
+            }
             check_namespace(def, namespace, object.as_mut())?;
             check_name(name, object.as_mut())?;
             Ok(object)

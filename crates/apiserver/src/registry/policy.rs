@@ -62,17 +62,3 @@ pub(super) fn forgive(def: &ResourceDef, errors: &mut machinery::FieldErrors) {
         errors.0.retain(|error| error.detail != api::meta::UNQUALIFIED_FINALIZER);
     }
 }
-
-/// What is wrong with a name of the resource.
-pub(super) fn name_check(def: &ResourceDef) -> api::common::names::NameCheck {
-    use api::common::names;
-    match (def.gvk.group.as_ref(), def.plural.as_ref()) {
-        ("", "services") => names::service,
-        ("", "namespaces") => names::label,
-        ("rbac.authorization.k8s.io", _)
-        | ("certificates.k8s.io", "certificatesigningrequests")
-        | ("networking.k8s.io", "ipaddresses")
-        | ("" | "events.k8s.io", "events") => names::path_segment,
-        _ => names::subdomain,
-    }
-}

@@ -2,7 +2,7 @@
 
 use super::commit::Committed;
 use super::create::check_namespace;
-use super::{Caller, Registry, Reservation, decode, group_resource, policy};
+use super::{Caller, Registry, Reservation, decode, group_resource, managed, policy};
 use crate::contract::{AdmissionRequest, Operation, UpdateRules};
 use crate::storage;
 use api::transport::WriteOptions;
@@ -217,7 +217,11 @@ impl Registry {
             options: options_json(update.options_kind, update.options),
             warnings: crate::contract::Warnings::default(),
         };
-        self.admit(caller, &mut request).await?;
+        // What a binding does to its pod was admitted as a Binding.
+        let is_admitted = update.subresource == "binding";
+        if !is_admitted {
+            self.admit(caller, &mut request).await?;
+        }
         let Some(mut new) = request.object.take() else {
             return Err(Status::internal("an admission plugin took the object away"));
         };
@@ -230,7 +234,9 @@ impl Registry {
         validate(update, new.as_mut(), old)?;
         caller.warn(def.strategy.warnings(new.as_ref(), Some(old)));
         request.object = Some(new);
-        self.admit_validate(caller, &request).await?;
+        if !is_admitted {
+            self.admit_validate(caller, &request).await?;
+        }
         let Some(new) = request.object.take() else {
             return Err(Status::internal("an admission plugin took the object away"));
         };
@@ -247,7 +253,9 @@ impl Registry {
         let def = update.def;
         let key = storage::key(&def.storage, update.namespace, update.name);
         let value = self.stored_bytes(def, new.as_mut())?;
-        if value == *before.stored.raw() && !self.feed.store().stale(&key) {
+        let is_same = value == *before.stored.raw()
+            || managed::differs_in_times(new.as_mut(), before.object.as_ref());
+        if is_same && !self.feed.store().stale(&key) {
             // Nothing changed: upstream does not write either, so the resource version stays; unless the value is
             // encrypted with an old key.
             return Ok(Committed::Done(self.served(def, &before.stored)?));

@@ -28,6 +28,7 @@ use tokio::net::TcpStream;
 pub struct Server {
     pub api: ApiServer,
     pub address: SocketAddr,
+    pub store: Arc<dyn store::Store>,
     tasks: Tasks,
     _dir: tempfile::TempDir,
 }
@@ -41,19 +42,36 @@ impl Server {
     pub async fn with(config: Config) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(Embedded::open(dir.path(), Options::default()).unwrap());
+        Self::over(dir, store, config).await
+    }
+
+    /// Another server over the same store, after the first one has ended.
+    pub async fn restart(self) -> Self {
+        let Self { api, store, tasks, _dir: dir, .. } = self;
+        assert!(tasks.stop_and_wait(Duration::from_secs(10)).await, "the server stops");
+        drop(api);
+        let config = Config { authorization_modes: vec!["AlwaysAllow".to_owned()], ..Config::default() };
+        Self::over(dir, store, config).await
+    }
+
+    async fn over(dir: tempfile::TempDir, store: Arc<dyn store::Store>, config: Config) -> Self {
         let tasks = Tasks::new();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let config = Config { advertise: "192.0.2.10:6443".parse().unwrap(), ..config };
         let listeners = vec![Listen { listener, tls: None }];
-        let api = ApiServer::start(config, listeners, store, SystemClock::shared(), &tasks).await.unwrap();
+        let api =
+            ApiServer::start(config, listeners, store.clone(), SystemClock::shared(), &tasks).await.unwrap();
         let address = api.addresses()[0];
         // What the service account controller does in a whole cluster.
         let account = serde_json::json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
         let accounts = GroupVersionResource::new("", "v1", "serviceaccounts");
         let target = Target::all(accounts).in_namespace("default");
         let body = account.to_string().into();
-        api.context().loopback.create(&target, body, &WriteOptions::default()).await.unwrap();
-        Self { api, address, tasks, _dir: dir }
+        match api.context().loopback.create(&target, body, &WriteOptions::default()).await {
+            Err(status) if !status.is_already_exists() => panic!("{status}"),
+            _ => {}
+        }
+        Self { api, address, store, tasks, _dir: dir }
     }
 
     pub async fn stop(self) {

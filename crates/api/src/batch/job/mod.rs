@@ -1,9 +1,10 @@
 //! `batch/v1` Job: defaults, the selector that it generates, printing. Checks are in `validate`.
 
 mod print;
+mod success;
 pub(super) mod validate;
 
-use crate::common::pod::defaults;
+use crate::common::pod::{defaults, warnings};
 use crate::common::{default, default_text, first_generation, next_generation, text};
 use crate::{Column, ResourceDef, Rules, meta};
 use k8s_openapi::api::batch::v1::{Job, JobSpec, JobStatus};
@@ -66,6 +67,26 @@ impl Rules for Job {
     fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {
         self.validate_create(errors);
         validate::validate_update(self, old, errors);
+    }
+
+    fn validate_status_update(&self, _: &Self, errors: &mut FieldErrors) {
+        let Some(status) = &self.status else { return };
+        crate::common::status::counts(
+            &[
+                ("active", status.active),
+                ("succeeded", status.succeeded),
+                ("failed", status.failed),
+                ("ready", status.ready),
+                ("terminating", status.terminating),
+            ],
+            errors,
+        );
+    }
+
+    fn warnings(&self, old: Option<&Self>) -> Vec<String> {
+        let Some(spec) = &self.spec else { return Vec::new() };
+        let path = FieldPath::new("spec").child("template");
+        warnings::workload(&self.metadata, old.map(|old| &old.metadata), &spec.template, &path)
     }
 
     fn columns() -> Vec<Column> {

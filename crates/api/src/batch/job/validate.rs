@@ -38,6 +38,7 @@ pub(in crate::batch) fn validate_spec(spec: &JobSpec, path: &FieldPath, errors: 
         }
     }
     validate_failure_policy(spec, path, errors);
+    super::success::validate(spec, path, errors);
     template::validate(&spec.template, &path.child("template"), errors);
     let policy = spec.template.spec.as_ref().map(|pod| text(&pod.restart_policy)).unwrap_or_default();
     if !["Never", "OnFailure"].contains(&policy) {
@@ -203,6 +204,12 @@ pub(super) fn validate_update(job: &Job, old: &Job, errors: &mut FieldErrors) {
         path.child("podFailurePolicy"),
         &new.pod_failure_policy,
         &was.pod_failure_policy,
+        serde_json::json!({}),
+    );
+    errors.immutable(
+        path.child("successPolicy"),
+        &new.success_policy,
+        &was.success_policy,
         serde_json::json!({}),
     );
     errors.immutable(

@@ -2,7 +2,7 @@
 
 use super::handlers::Hooks;
 use super::mounts::{self, Mounts};
-use super::{env, resources, security};
+use super::{claims, env, resources, restart_rules, security};
 use crate::common::{items, names, text};
 use k8s_openapi::api::core::v1::*;
 use machinery::{FieldErrors, FieldPath};
@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 /// What of the pod matters to its containers.
 pub(super) struct Pod<'a> {
     pub(super) volumes: BTreeSet<&'a str>,
+    pub(super) claims: BTreeSet<&'a str>,
     pub(super) host_network: bool,
     /// Termination grace period, in seconds.
     pub(super) grace: i64,
@@ -28,9 +29,7 @@ pub(super) fn validate(spec: &PodSpec, pod: &Pod<'_>, path: &FieldPath, errors: 
         validate_one(container, pod, &at, errors);
         unique(&container.name, &mut seen, &at, errors);
         hooks(container, pod).validate(&at, errors);
-        if let Some(policy) = container.restart_policy.as_ref() {
-            restart_policy(policy, &at, errors);
-        }
+        restart_rules::validate(&container.restart_policy, &container.restart_policy_rules, &at, errors);
     }
     host_ports(spec.containers.iter(), &regular, errors);
     let init = path.child("initContainers");
@@ -64,19 +63,10 @@ fn hooks<'a>(container: &'a Container, pod: &Pod<'_>) -> Hooks<'a> {
     }
 }
 
-fn restart_policy(policy: &str, path: &FieldPath, errors: &mut FieldErrors) {
-    const POLICIES: &[&str] = &["Always", "Never", "OnFailure"];
-    if !POLICIES.contains(&policy) {
-        errors.not_supported(path.child("restartPolicy"), policy, POLICIES);
-    }
-}
-
 /// Init containers end before the next starts, so they have nothing to probe, unless they are sidecars.
 fn init_hooks(container: &Container, pod: &Pod<'_>, path: &FieldPath, errors: &mut FieldErrors) {
-    if let Some(policy) = container.restart_policy.as_ref() {
-        restart_policy(policy, path, errors);
-    }
-    if text(&container.restart_policy) == "Always" {
+    restart_rules::validate(&container.restart_policy, &container.restart_policy_rules, path, errors);
+    if restart_rules::is_always(&container.restart_policy) {
         hooks(container, pod).validate(path, errors);
         return;
     }
@@ -124,6 +114,8 @@ fn validate_one(container: &Container, pod: &Pod<'_>, path: &FieldPath, errors: 
     pull_policy(&container.image_pull_policy, path.child("imagePullPolicy"), errors);
     if let Some(requirements) = &container.resources {
         resources::validate(requirements, &path.child("resources"), errors);
+        let used = items(&requirements.claims);
+        claims::validate_used(used, &pod.claims, &path.child("resources").child("claims"), errors);
     }
     if let Some(context) = &container.security_context {
         security::container(context, &path.child("securityContext"), errors);

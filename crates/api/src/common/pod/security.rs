@@ -48,6 +48,7 @@ pub(super) fn pod(context: &PodSecurityContext, path: &FieldPath, errors: &mut F
     );
     seccomp(&context.seccomp_profile, &path.child("seccompProfile"), errors);
     app_armor(&context.app_armor_profile, &path.child("appArmorProfile"), errors);
+    super::windows::validate(&context.windows_options, &path.child("windowsOptions"), errors);
 }
 
 fn is_sysctl(name: &str) -> bool {
@@ -107,6 +108,7 @@ pub(super) fn container(context: &SecurityContext, path: &FieldPath, errors: &mu
     one_of(&context.proc_mount, &["Default", "Unmasked"], path.child("procMount"), errors);
     seccomp(&context.seccomp_profile, &path.child("seccompProfile"), errors);
     app_armor(&context.app_armor_profile, &path.child("appArmorProfile"), errors);
+    super::windows::validate(&context.windows_options, &path.child("windowsOptions"), errors);
     if context.allow_privilege_escalation != Some(false) {
         return;
     }

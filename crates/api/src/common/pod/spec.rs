@@ -1,7 +1,7 @@
 //! Validation of a pod spec as a whole.
 
 use super::containers::{self, Pod};
-use super::{scheduling, security, volumes};
+use super::{claims, scheduling, security, volumes, windows};
 use crate::common::{items, names, text};
 use k8s_openapi::api::core::v1::{PodDNSConfig, PodSpec};
 use machinery::{FieldErrors, FieldPath};
@@ -15,6 +15,7 @@ pub fn validate(spec: &PodSpec, path: &FieldPath, errors: &mut FieldErrors) {
     let items_of_volumes = items(&spec.volumes);
     let pod = Pod {
         volumes: volumes::validate(items_of_volumes, &path.child("volumes"), errors),
+        claims: claims::validate(items(&spec.resource_claims), &path.child("resourceClaims"), errors),
         host_network: spec.host_network == Some(true),
         grace: spec.termination_grace_period_seconds.unwrap_or(GRACE),
     };
@@ -25,6 +26,8 @@ pub fn validate(spec: &PodSpec, path: &FieldPath, errors: &mut FieldErrors) {
         security::pod(context, &path.child("securityContext"), errors);
     }
     security::sharing(spec, path, errors);
+    windows::host_process(spec, path, errors);
+    windows::fits_system(spec, path, errors);
     references(spec, path, errors);
     identity(spec, path, errors);
     if let Some(requirements) = &spec.resources {

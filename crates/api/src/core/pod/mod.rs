@@ -11,6 +11,7 @@ mod print;
 mod tests;
 mod update;
 
+use crate::common::pod::warnings;
 use crate::common::{items, text};
 use crate::{Column, ResourceDef, Rules, Verb, meta};
 use k8s_openapi::api::core::v1::{Pod, PodIP, PodStatus};
@@ -64,6 +65,17 @@ impl Rules for Pod {
 
     fn validate_status_update(&self, old: &Self, errors: &mut FieldErrors) {
         update::validate_status(self, old, errors);
+    }
+
+    fn warnings(&self, old: Option<&Self>) -> Vec<String> {
+        // Who ends or reports on a pod did not write it.
+        if self.metadata.deletion_timestamp.is_some() || old.is_some_and(|old| old.spec == self.spec) {
+            return Vec::new();
+        }
+        let Some(spec) = &self.spec else { return Vec::new() };
+        let name = text(&self.metadata.name);
+        let of_name = if old.is_none() { warnings::host_name(name, "the Pod's hostname") } else { None };
+        of_name.into_iter().chain(warnings::pod(&self.metadata, spec, &FieldPath::root())).collect()
     }
 
     fn columns() -> Vec<Column> {

@@ -14,7 +14,7 @@ use crate::{Column, ResourceDef, Rules, Verb, meta};
 use k8s_openapi::api::core::v1::{ClientIPConfig, Service, ServicePort, ServiceSpec, ServiceStatus};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use k8s_openapi::jiff::Timestamp;
-use machinery::{FieldErrors, GroupVersionKind};
+use machinery::{FieldErrors, FieldPath, GroupVersionKind};
 use serde_json::Value;
 
 crate::kind!(Service);
@@ -65,6 +65,52 @@ impl Rules for Service {
     fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {
         validate::update(self, old, errors);
         validate::create(self, errors);
+    }
+
+    fn validate_status_update(&self, _: &Self, errors: &mut FieldErrors) {
+        let balancer = self.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+        let ingress = balancer.map(|balancer| items(&balancer.ingress)).unwrap_or_default();
+        let kind = self.spec.as_ref().map(|spec| text(&spec.type_)).unwrap_or_default();
+        if kind != "LoadBalancer" && !ingress.is_empty() {
+            let at = FieldPath::new("status").child("loadBalancer").child("ingress");
+            errors.forbidden(at, "may only be used when `spec.type` is \"LoadBalancer\"");
+            return;
+        }
+        crate::common::status::balancer(ingress, errors);
+    }
+
+    fn warnings(&self, old: Option<&Self>) -> Vec<String> {
+        if old
+            .is_some_and(|old| old.spec == self.spec && old.metadata.annotations == self.metadata.annotations)
+        {
+            return Vec::new();
+        }
+        let Some(spec) = &self.spec else { return Vec::new() };
+        let mut all = Vec::new();
+        let hints = "service.kubernetes.io/topology-aware-hints";
+        if self.metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(hints)) {
+            all.push(format!(
+                "metadata.annotations[{hints}]: deprecated in v1.27+, use \"service.kubernetes.io/topology-mode\" instead"
+            ));
+        }
+        let external = text(&spec.type_) == "ExternalName";
+        let ignored_by = if is_headless(spec) {
+            "when spec.clusterIP is \"None\""
+        } else {
+            "when spec.type is \"ExternalName\""
+        };
+        if is_headless(spec) || external {
+            for (field, set) in [
+                ("externalIPs", !items(&spec.external_ips).is_empty()),
+                ("loadBalancerIP", !text(&spec.load_balancer_ip).is_empty()),
+                ("sessionAffinity", !matches!(text(&spec.session_affinity), "" | NONE)),
+            ] {
+                if set {
+                    all.push(format!("spec.{field} is ignored {ignored_by}"));
+                }
+            }
+        }
+        all
     }
 
     fn columns() -> Vec<Column> {
