@@ -28,7 +28,8 @@ fn object(def: &ResourceDef) -> Option<Value> {
 fn settled(definition: &StoredObject) -> bool {
     let value: Value = serde_json::from_slice(&definition.to_json()).unwrap_or_default();
     let conditions = value.pointer("/status/conditions").and_then(Value::as_array);
-    conditions.is_some_and(|all| all.iter().any(|c| c["type"] == "Established" && c["status"] == "True"))
+    let written = |c: &Value| (c["type"] == "Established" && c["status"] == "True") || c["type"] == "Dangling";
+    conditions.is_some_and(|all| all.iter().any(written))
 }
 
 async fn run(api: &dyn Transport, def: &Arc<ResourceDef>) -> Result<(), String> {
@@ -50,8 +51,8 @@ async fn run(api: &dyn Transport, def: &Arc<ResourceDef>) -> Result<(), String> 
     let bytes = |value: &Value| bytes::Bytes::from(value.to_string());
     let mut made = api.create(&all, bytes(&body), &write).await.map_err(say("create"))?;
     let mut seen: Vec<&str> = Vec::new();
-    // The server itself writes the status of a definition; from then on it is still.
-    while def.gvk.kind == "CustomResourceDefinition" && !settled(&made) {
+    // The server itself writes the status of definitions and flow schemas; from then on they are still.
+    while ["CustomResourceDefinition", "FlowSchema"].contains(&def.gvk.kind.as_ref()) && !settled(&made) {
         match tokio::time::timeout(Duration::from_secs(10), watch.next()).await {
             Ok(Some(Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)))) => {
                 seen.push(if seen.is_empty() { "ADDED" } else { "MODIFIED" });

@@ -88,14 +88,22 @@ impl<'a> Kind<'a> {
 
     pub(crate) async fn create(&self, object: &Value) -> Result<Value, String> {
         let made = expect(&self.server.post(&self.path, object).await, 201, "create")?;
-        if self.def.gvk.kind == "CustomResourceDefinition" {
-            return self.settled(&made).await;
+        match self.written_condition() {
+            Some(condition) => self.settled(&made, condition).await,
+            None => Ok(made),
         }
-        Ok(made)
     }
 
-    /// The server itself writes the status of a definition; from then on it is still.
-    async fn settled(&self, made: &Value) -> Result<Value, String> {
+    /// The condition that the server itself adds to new objects of the kind; from then on they are still.
+    pub(crate) fn written_condition(&self) -> Option<&'static str> {
+        match self.def.gvk.kind.as_ref() {
+            "CustomResourceDefinition" => Some("Established"),
+            "FlowSchema" => Some("Dangling"),
+            _ => None,
+        }
+    }
+
+    async fn settled(&self, made: &Value, condition: &str) -> Result<Value, String> {
         use api::transport::{ListOptions, Target, WatchEvent};
         use futures::StreamExt;
         let api = self.server.api.transport(apiserver::UserInfo::new("every", &["system:masters"]));
@@ -109,7 +117,9 @@ impl<'a> Kind<'a> {
                 let value: Value = serde_json::from_slice(&object.to_json()).unwrap();
                 let conditions = value.pointer("/status/conditions").and_then(Value::as_array);
                 if conditions.is_some_and(|all| {
-                    all.iter().any(|c| c["type"] == "Established" && c["status"] == "True")
+                    // A definition may be refused for a moment; what dangles is as good as what does not.
+                    let holds = |c: &Value| c["status"] == "True" || condition == "Dangling";
+                    all.iter().any(|c| c["type"] == condition && holds(c))
                 }) {
                     return Ok(value);
                 }
