@@ -28,7 +28,8 @@ fn object(def: &ResourceDef) -> Option<Value> {
 fn settled(definition: &StoredObject) -> bool {
     let value: Value = serde_json::from_slice(&definition.to_json()).unwrap_or_default();
     let conditions = value.pointer("/status/conditions").and_then(Value::as_array);
-    let written = |c: &Value| (c["type"] == "Established" && c["status"] == "True") || c["type"] == "Dangling";
+    let written =
+        |c: &Value| (c["type"] == "Established" && c["status"] == "True") || c["type"] == "Dangling";
     conditions.is_some_and(|all| all.iter().any(written))
 }
 

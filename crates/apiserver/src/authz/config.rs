@@ -146,7 +146,9 @@ fn read(bytes: &[u8]) -> Result<Vec<Wanted>, String> {
                 return Err(node.get("webhook").bad("Required value: required when type=Webhook"));
             }
             (_, true) => {
-                return Err(node.get("webhook").bad("Invalid value: may only be specified when type=Webhook"));
+                return Err(node
+                    .get("webhook")
+                    .bad("Invalid value: may only be specified when type=Webhook"));
             }
             (mode, false) => Wanted::Mode(mode.to_owned()),
         };

@@ -253,8 +253,8 @@ impl Registry {
         let def = update.def;
         let key = storage::key(&def.storage, update.namespace, update.name);
         let value = self.stored_bytes(def, new.as_mut())?;
-        let is_same = value == *before.stored.raw()
-            || managed::differs_in_times(new.as_mut(), before.object.as_ref());
+        let is_same =
+            value == *before.stored.raw() || managed::differs_in_times(new.as_mut(), before.object.as_ref());
         if is_same && !self.feed.store().stale(&key) {
             // Nothing changed: upstream does not write either, so the resource version stays; unless the value is
             // encrypted with an old key.
