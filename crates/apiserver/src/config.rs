@@ -53,6 +53,12 @@ pub struct Config {
     pub service_accounts: ServiceAccounts,
     /// Static tokens (`--token-auth-file`), if any.
     pub token_file: Option<PathBuf>,
+    /// Passwords (`--basic-auth-file`), if any.
+    pub basic_file: Option<PathBuf>,
+    /// Issuers of tokens that are accepted.
+    pub jwt: crate::authn::JwtSettings,
+    /// A server that knows tokens.
+    pub token_webhook: Option<crate::authn::TokenWebhook>,
     /// Whether requests without credentials are `system:anonymous` (else they are refused).
     pub anonymous: bool,
     /// Authorizers in order: `Node`, `RBAC`, `ABAC`, `Webhook`, `AlwaysAllow`, `AlwaysDeny`.
@@ -95,6 +101,9 @@ impl Default for Config {
             front_proxy_names: Vec::new(),
             service_accounts: ServiceAccounts::default(),
             token_file: None,
+            basic_file: None,
+            jwt: crate::authn::JwtSettings::default(),
+            token_webhook: None,
             anonymous: true,
             authorization_modes: vec!["Node".to_owned(), "RBAC".to_owned()],
             authorization: crate::authz::AuthorizationSettings::default(),

@@ -11,7 +11,6 @@ pub mod authz;
 mod bootstrap;
 pub mod cache;
 pub mod config;
-#[allow(dead_code, reason = "a reader of several files")]
 mod config_file;
 pub mod contract;
 pub mod crd;
@@ -21,7 +20,6 @@ mod http;
 mod local;
 pub mod openapi;
 pub mod registry;
-#[allow(dead_code, reason = "a client of several servers")]
 mod remote;
 pub mod request;
 mod server;

@@ -8,9 +8,9 @@ use crate::config_file::Node;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use component::Tasks;
 use component::tls::{self, KeyPair};
 use component::upgrade::{Connection, Upstream, dial};
+use component::{SharedClock, Tasks};
 use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -165,6 +165,37 @@ impl Remote {
     /// Posts JSON; the answer's code and body, or why there is none. Such a failure names no credentials.
     pub(crate) async fn post(&self, body: Bytes, timeout: Duration) -> Result<(StatusCode, Bytes), String> {
         self.exchange(Method::POST, &self.path, body, timeout).await
+    }
+
+    /// Posts JSON, again after growing pauses where the server cannot be reached or is in trouble; the body of the answer.
+    pub(crate) async fn post_again(
+        &self,
+        body: &Bytes,
+        timeout: Duration,
+        (tries, mut pause): (u32, Duration),
+        clock: &SharedClock,
+    ) -> Result<Bytes, String> {
+        let mut attempt = 1;
+        loop {
+            let error = match self.post(body.clone(), timeout).await {
+                Ok((code, answer)) if code.is_success() => return Ok(answer),
+                Ok((code, answer)) => {
+                    let text = String::from_utf8_lossy(&answer[..answer.len().min(512)]).trim().to_owned();
+                    let error = format!("the server responded with {code}: {text}");
+                    if !(code.is_server_error() || code.as_u16() == 429) {
+                        return Err(error);
+                    }
+                    error
+                }
+                Err(error) => error,
+            };
+            if attempt >= tries {
+                return Err(error);
+            }
+            attempt += 1;
+            clock.sleep(pause).await;
+            pause = pause.mul_f64(1.5);
+        }
     }
 
     /// Gets what the URL names.

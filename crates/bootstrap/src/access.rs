@@ -5,6 +5,7 @@
 use anyhow::{Result, bail};
 use apiserver::Config;
 use apiserver::audit::{AuditWebhook, Batch, Feeding, LogFile, Mode, parse_duration};
+use apiserver::authn::{OidcFlags, TokenWebhook};
 use apiserver::authz::{AuthorizationSettings, WebhookSettings};
 use apiserver::storage::encryption::EncryptionConfig;
 use clap::Args;
@@ -15,6 +16,54 @@ use std::time::Duration;
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 #[command(next_help_heading = "Access and audit")]
 pub struct AccessOptions {
+    /// Issuers of tokens and anonymous requests (a file of kind AuthenticationConfiguration); issuers change at once
+    #[arg(long, value_name = "FILE")]
+    pub authentication_config: Option<PathBuf>,
+    /// Whether requests without credentials are served as system:anonymous [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub anonymous_auth: Option<bool>,
+    /// Tokens and their users: lines of token,user,uid,"group1,group2"
+    #[arg(long, value_name = "FILE")]
+    pub token_auth_file: Option<PathBuf>,
+    /// Passwords and their users: lines of password,user,uid,"group1,group2"; not recommended
+    #[arg(long, value_name = "FILE")]
+    pub basic_auth_file: Option<PathBuf>,
+    /// Server that knows tokens (a kubeconfig file)
+    #[arg(long, value_name = "FILE")]
+    pub authentication_token_webhook_config_file: Option<PathBuf>,
+    /// Version of TokenReview that the server understands [default: v1beta1]
+    #[arg(long, value_name = "VERSION")]
+    pub authentication_token_webhook_version: Option<String>,
+    /// How long the server's answers are remembered [default: 2m]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub authentication_token_webhook_cache_ttl: Option<Duration>,
+    /// OpenID Connect issuer, with https
+    #[arg(long, value_name = "URL", conflicts_with = "authentication_config", requires = "oidc_client_id")]
+    pub oidc_issuer_url: Option<String>,
+    /// Client id that tokens of the issuer are meant for
+    #[arg(long, value_name = "ID", requires = "oidc_issuer_url")]
+    pub oidc_client_id: Option<String>,
+    /// Authorities of the issuer's server [default: this machine's]
+    #[arg(long, value_name = "FILE", requires = "oidc_issuer_url")]
+    pub oidc_ca_file: Option<PathBuf>,
+    /// Claim that is the user name [default: sub]
+    #[arg(long, value_name = "CLAIM", requires = "oidc_issuer_url")]
+    pub oidc_username_claim: Option<String>,
+    /// Prefix of user names; '-' is none [default: the issuer and '#', none for email]
+    #[arg(long, value_name = "PREFIX", requires = "oidc_issuer_url")]
+    pub oidc_username_prefix: Option<String>,
+    /// Claim that has the groups
+    #[arg(long, value_name = "CLAIM", requires = "oidc_issuer_url")]
+    pub oidc_groups_claim: Option<String>,
+    /// Prefix of groups
+    #[arg(long, value_name = "PREFIX", requires = "oidc_issuer_url")]
+    pub oidc_groups_prefix: Option<String>,
+    /// Claim that must have a value (claim=value); may be repeated
+    #[arg(long, value_name = "CLAIM=VALUE", requires = "oidc_issuer_url")]
+    pub oidc_required_claim: Vec<String>,
+    /// Signing algorithms, by commas [default: RS256]
+    #[arg(long, value_name = "ALGS", value_delimiter = ',', requires = "oidc_issuer_url")]
+    pub oidc_signing_algs: Vec<String>,
     /// Authorizers in order, by commas: Node, RBAC, ABAC, Webhook, AlwaysAllow, AlwaysDeny [default: Node,RBAC]
     #[arg(long, value_name = "MODES", value_delimiter = ',', conflicts_with = "authorization_config")]
     pub authorization_mode: Vec<String>,
@@ -166,8 +215,47 @@ impl AccessOptions {
             .encryption_provider_config
             .clone()
             .map(|file| EncryptionConfig { file, reload: self.encryption_provider_config_automatic_reload });
+        self.apply_authentication(config)?;
         self.apply_authorization(config)?;
         self.apply_audit(config)
+    }
+
+    fn apply_authentication(&self, config: &mut Config) -> Result<()> {
+        config.token_file.clone_from(&self.token_auth_file);
+        config.basic_file.clone_from(&self.basic_auth_file);
+        config.anonymous = self.anonymous_auth.unwrap_or(true);
+        config.jwt.file.clone_from(&self.authentication_config);
+        let version = self.authentication_token_webhook_version.as_deref().unwrap_or("v1beta1");
+        if !matches!(version, "v1" | "v1beta1") {
+            bail!("--authentication-token-webhook-version must be v1 or v1beta1, not {version:?}");
+        }
+        config.token_webhook =
+            self.authentication_token_webhook_config_file.clone().map(|kubeconfig| TokenWebhook {
+                kubeconfig,
+                version: version.to_owned(),
+                ttl: self.authentication_token_webhook_cache_ttl.unwrap_or(Duration::from_secs(120)),
+            });
+        let Some(issuer_url) = self.oidc_issuer_url.clone() else { return Ok(()) };
+        let required = self.oidc_required_claim.iter().map(|pair| match pair.split_once('=') {
+            Some((claim, value)) => Ok((claim.to_owned(), value.to_owned())),
+            None => bail!("--oidc-required-claim must be claim=value, not {pair:?}"),
+        });
+        let algorithms = match self.oidc_signing_algs.as_slice() {
+            [] => vec!["RS256".to_owned()],
+            given => given.to_vec(),
+        };
+        config.jwt.oidc = Some(OidcFlags {
+            issuer_url,
+            client_id: self.oidc_client_id.clone().unwrap_or_default(),
+            ca_file: self.oidc_ca_file.clone(),
+            username_claim: self.oidc_username_claim.clone().unwrap_or_else(|| "sub".to_owned()),
+            username_prefix: self.oidc_username_prefix.clone(),
+            groups_claim: self.oidc_groups_claim.clone(),
+            groups_prefix: self.oidc_groups_prefix.clone().unwrap_or_default(),
+            required_claims: required.collect::<Result<_>>()?,
+            signing_algs: algorithms,
+        });
+        Ok(())
     }
 
     fn apply_authorization(&self, config: &mut Config) -> Result<()> {

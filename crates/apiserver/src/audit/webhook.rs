@@ -37,28 +37,6 @@ impl Backend for Webhook {
         }
         body.extend_from_slice(b"]}");
         let body = bytes::Bytes::from(body);
-        let mut pause = self.backoff;
-        let mut attempt = 1;
-        loop {
-            let error = match self.remote.post(body.clone(), TIMEOUT).await {
-                Ok((code, _)) if code.is_success() => return Ok(()),
-                Ok((code, answer)) => {
-                    let text = String::from_utf8_lossy(&answer[..answer.len().min(512)]).trim().to_owned();
-                    let error = format!("the server responded with {code}: {text}");
-                    if !(code.is_server_error() || code.as_u16() == 429) {
-                        return Err(error);
-                    }
-                    error
-                }
-                Err(error) => error,
-            };
-            if attempt == TRIES {
-                return Err(error);
-            }
-            tracing::warn!("failed to send audit events: {error}; trying again");
-            attempt += 1;
-            self.clock.sleep(pause).await;
-            pause = pause.mul_f64(1.5);
-        }
+        self.remote.post_again(&body, TIMEOUT, (TRIES, self.backoff), &self.clock).await.map(drop)
     }
 }

@@ -1,19 +1,25 @@
 //! Who sends a request: the authenticators in upstream's order, groups that everyone gets, impersonation.
 //!
 //! A new authenticator is a file here and a row in [`start`]. Credentials never appear in logs or errors: whoever
-//! shows bad ones learns only `Unauthorized`. Deliberately absent: OIDC and webhook token review.
+//! shows bad ones learns only `Unauthorized`. Deliberately absent: tokens kept in secrets.
 
+mod anonymous;
+mod basic;
 mod bearer;
 mod bootstrap_token;
 mod front_proxy;
 mod impersonation;
+mod jwt;
 pub mod service_account;
 mod token_file;
 pub mod trust;
+mod webhook;
 mod x509;
 
 pub use bearer::{Identified, TokenAuthenticator};
 pub use impersonation::impersonate;
+pub use jwt::{Anonymous, JwtSettings, OidcFlags};
+pub use webhook::TokenWebhook;
 
 use crate::contract::{Authenticator, Context, UserInfo};
 use component::serve::ConnInfo;
@@ -41,13 +47,25 @@ pub async fn start(context: &Context) -> Result<(), Status> {
     if let Some(authority) = &config.client_ca {
         chain.push(Arc::new(x509::ClientCertificates::new(authority, &context.clock)?));
     }
+    if let Some(file) = &config.basic_file {
+        chain.push(Arc::new(basic::Basic::read(file, &context.tasks).await?));
+    }
     let mut tokens: Vec<Arc<dyn TokenAuthenticator>> = Vec::new();
     if let Some(file) = &config.token_file {
-        tokens.push(Arc::new(token_file::TokenFile::read(file).await?));
+        tokens.push(Arc::new(token_file::TokenFile::read(file, &context.tasks).await?));
     }
     tokens.push(Arc::new(service_account::ServiceAccountTokens::new(context)?));
     tokens.push(Arc::new(bootstrap_token::BootstrapTokens::new(context)));
+    let (issuers, anonymous) = jwt::start(context).await?;
+    if let Some(issuers) = issuers {
+        tokens.push(issuers);
+    }
+    if let Some(settings) = &config.token_webhook {
+        tokens.push(Arc::new(webhook::Webhook::new(context, settings)?));
+    }
     chain.push(Arc::new(bearer::Bearer::new(tokens, config.service_accounts.audiences.clone())));
+    let everywhere = jwt::Anonymous { enabled: config.anonymous, paths: Vec::new() };
+    chain.push(Arc::new(anonymous.unwrap_or(everywhere)));
     // Only the first set of authenticators counts; a server is put together once.
     let _ = context.authenticators.set(chain);
     Ok(())
@@ -66,11 +84,7 @@ pub async fn authenticate(
             break;
         }
     }
-    match found {
-        Some(user) => Ok(Arc::new(authenticated(user))),
-        None if context.config.anonymous => Ok(Arc::new(UserInfo::anonymous())),
-        None => Err(Status::unauthorized()),
-    }
+    found.map(|user| Arc::new(authenticated(user))).ok_or_else(Status::unauthorized)
 }
 
 /// Who a request is served as: its sender or, with `Impersonate-*` headers, whom the sender may act as.

@@ -62,24 +62,8 @@ impl Webhook {
             self.settings.version
         );
         let body = bytes::Bytes::from(body);
-        let mut pause = PAUSE;
-        let mut attempt = 1;
-        let answer = loop {
-            let error = match self.remote.post(body.clone(), self.settings.timeout).await {
-                Ok((code, answer)) if code.is_success() => break answer,
-                Ok((code, _)) if code.is_server_error() || code.as_u16() == 429 => {
-                    format!("the server responded with {code}")
-                }
-                Ok((code, _)) => return Err(format!("the server responded with {code}")),
-                Err(error) => error,
-            };
-            if attempt == TRIES {
-                return Err(error);
-            }
-            attempt += 1;
-            self.clock.sleep(pause).await;
-            pause = pause.mul_f64(1.5);
-        };
+        let answer =
+            self.remote.post_again(&body, self.settings.timeout, (TRIES, PAUSE), &self.clock).await?;
         let review: Value = serde_json::from_slice(&answer).map_err(|error| error.to_string())?;
         let flag =
             |name: &str| review.pointer(&format!("/status/{name}")).and_then(Value::as_bool) == Some(true);
