@@ -15,6 +15,7 @@ mod config_file;
 pub mod contract;
 pub mod crd;
 mod discovery;
+mod expressions;
 pub mod flowcontrol;
 mod http;
 mod local;

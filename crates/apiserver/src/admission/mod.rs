@@ -1,8 +1,7 @@
 //! Admission plugins: one file each, and a row in [`ROWS`], which stands in upstream's order and says which run
 //! by default.
 //!
-//! Deliberately absent: what belongs to a kind itself (its validation in `api`), and policies written in CEL,
-//! which are not built yet.
+//! Deliberately absent: what belongs to a kind itself (its validation in `api`).
 
 mod certificates;
 mod default_ingress_class;
@@ -13,14 +12,18 @@ mod namespace_lifecycle;
 pub(crate) mod node_restriction;
 mod optional;
 mod pod_security;
+pub(crate) mod policy;
 mod priority;
 mod resource_quota;
 mod runtime_class;
+mod selection;
 mod service_account;
 mod storage_protection;
 mod taint_nodes;
 mod volume_claim_resize;
 mod webhook;
+
+pub(crate) use namespace_lifecycle::namespace as namespace_of;
 
 use crate::authz::rbac::escalation::EscalationCheck;
 use crate::contract::{Admission, AdmissionRequest, Context};
@@ -70,7 +73,9 @@ const ROWS: &[Row] = &[
     on("CertificateSubjectRestriction", |_| Arc::new(certificates::CertificateSubjectRestriction)),
     on("DefaultIngressClass", |c| Arc::new(default_ingress_class::DefaultIngressClass(c.clone()))),
     off("DenyServiceExternalIPs", |_| Arc::new(optional::DenyServiceExternalIps)),
+    on("MutatingAdmissionPolicy", |c| Arc::new(policy::Mutating::new(c))),
     on("MutatingAdmissionWebhook", |c| Arc::new(webhook::Mutating(c.clone()))),
+    on("ValidatingAdmissionPolicy", |c| Arc::new(policy::Validating::new(c))),
     on("ValidatingAdmissionWebhook", |c| Arc::new(webhook::Validating(c.clone()))),
     on("ResourceQuota", |c| Arc::new(resource_quota::ResourceQuotas::new(c))),
     off("AlwaysDeny", |_| Arc::new(optional::AlwaysDeny)),
@@ -81,13 +86,11 @@ const MISSING: &[&str] = &[
     "ClusterTrustBundleAttest",
     "EventRateLimit",
     "ImagePolicyWebhook",
-    "MutatingAdmissionPolicy",
     "NodeDeclaredFeatureValidator",
     "OwnerReferencesPermissionEnforcement",
     "PodNodeSelector",
     "PodTolerationRestriction",
     "PodTopologyLabels",
-    "ValidatingAdmissionPolicy",
 ];
 
 /// The configured plugins in order, what upstream's registries do themselves first.

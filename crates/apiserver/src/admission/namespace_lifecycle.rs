@@ -15,7 +15,7 @@ const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
 pub(super) struct NamespaceLifecycle(pub(super) Context);
 
 /// The namespace, from the cache or, when it is not there yet, from the store.
-pub(super) async fn namespace(context: &Context, name: &str) -> Result<Option<Arc<StoredObject>>, Status> {
+pub(crate) async fn namespace(context: &Context, name: &str) -> Result<Option<Arc<StoredObject>>, Status> {
     let cached = context.lookup.get(&GroupResource::new("", "namespaces"), "", name).await?;
     if cached.is_some() {
         return Ok(cached);

@@ -3,6 +3,7 @@
 use super::dynamic::{DynamicObject, dynamic};
 use super::jsonpath::{JsonPath, plain};
 use super::schema::Schema;
+use super::schema::rules::Rules;
 use super::strategy::{Cell, CustomStrategy};
 use api::common::{items, text};
 use api::k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
@@ -94,6 +95,7 @@ fn row(
         strategy: Arc::new(CustomStrategy {
             gvk: own.clone(),
             schema: schema.map_or_else(Schema::anything, Schema::compile),
+            rules: schema.and_then(Rules::of),
             status,
             cells: cells(printed),
         }),

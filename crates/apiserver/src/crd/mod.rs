@@ -14,6 +14,7 @@ mod strategy;
 
 pub use cleanup::CleanupFinalizer;
 pub use dynamic::DynamicObject;
+pub(crate) use schema::rules::validate as validate_rules;
 
 use crate::authz::feed::{Sink, feed};
 use crate::contract::Context;

@@ -3,10 +3,12 @@
 use super::dynamic::{DynamicObject, dynamic, dynamic_mut};
 use super::jsonpath::{JsonPath, plain};
 use super::schema::Schema;
+use super::schema::rules::{Head, Rules};
 use api::k8s_openapi::jiff::Timestamp;
 use api::resource::{age, name_cell};
 use api::{DecodeError, Object, Strategy};
-use machinery::{FieldErrors, GroupVersionKind};
+use machinery::field::{FieldError, FieldErrorType};
+use machinery::{FieldErrors, FieldPath, GroupVersionKind};
 use serde_json::{Map, Value};
 
 /// One printed column besides the name.
@@ -21,6 +23,8 @@ pub(super) struct Cell {
 pub(super) struct CustomStrategy {
     pub(super) gvk: GroupVersionKind,
     pub(super) schema: Schema,
+    /// Rules in CEL, where the schema has some.
+    pub(super) rules: Option<Rules>,
     /// Whether `status` is a subresource.
     pub(super) status: bool,
     pub(super) cells: Vec<Cell>,
@@ -34,6 +38,29 @@ impl CustomStrategy {
         }
     }
 
+    fn judge(&self, object: &dyn Object, old: Option<&dyn Object>) -> FieldErrors {
+        let mut errors = FieldErrors::new();
+        let Some(object) = dynamic(object) else { return errors };
+        let old = old.and_then(dynamic).map(|old| &old.fields);
+        self.schema.validate(&object.fields, old, &mut errors);
+        let Some(rules) = &self.rules else { return errors };
+        if errors.0.iter().any(blocks_rules) {
+            let why = "some validation rules were not checked because the object was invalid; correct the existing \
+                       errors to complete validation";
+            errors.invalid(FieldPath::root(), "null", why);
+            return errors;
+        }
+        let meta = object.meta();
+        let head = Head {
+            api_version: &self.gvk.api_version(),
+            kind: &self.gvk.kind,
+            name: meta.name.as_deref(),
+            generate_name: meta.generate_name.as_deref(),
+        };
+        rules.check(&head, &object.fields, old, &mut errors);
+        errors
+    }
+
     /// Everything that counts for the generation.
     fn specified(&self, object: &DynamicObject) -> Map<String, Value> {
         let mut fields = object.fields.clone();
@@ -42,6 +69,12 @@ impl CustomStrategy {
         }
         fields
     }
+}
+
+/// Whether rules cannot be trusted with an object that has this error.
+fn blocks_rules(error: &FieldError) -> bool {
+    use FieldErrorType::{NotSupported, Required, TooLong, TooMany, TypeInvalid};
+    matches!(error.kind, NotSupported | Required | TooLong | TooMany | TypeInvalid)
 }
 
 fn set_status(object: &mut DynamicObject, status: Option<&Value>) {
@@ -99,19 +132,15 @@ impl Strategy for CustomStrategy {
     }
 
     fn validate_create(&self, object: &dyn Object) -> FieldErrors {
-        let mut errors = FieldErrors::new();
-        if let Some(object) = dynamic(object) {
-            self.schema.validate(&object.fields, &mut errors);
-        }
-        errors
+        self.judge(object, None)
     }
 
-    fn validate_update(&self, object: &dyn Object, _: &dyn Object) -> FieldErrors {
-        self.validate_create(object)
+    fn validate_update(&self, object: &dyn Object, old: &dyn Object) -> FieldErrors {
+        self.judge(object, Some(old))
     }
 
-    fn validate_status_update(&self, object: &dyn Object, _: &dyn Object) -> FieldErrors {
-        self.validate_create(object)
+    fn validate_status_update(&self, object: &dyn Object, old: &dyn Object) -> FieldErrors {
+        self.judge(object, Some(old))
     }
 
     fn warnings(&self, _: &dyn Object, _: Option<&dyn Object>) -> Vec<String> {

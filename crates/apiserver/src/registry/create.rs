@@ -114,6 +114,7 @@ impl Registry {
         let mut errors = FieldErrors::new();
         meta::validate_create(object.meta(), def.namespaced, def.check_name, &mut errors);
         errors.extend(def.strategy.validate_create(object.as_ref()));
+        crate::expressions::validate(def, object.as_ref(), None, &mut errors);
         policy::forgive(def, &mut errors);
         if !errors.is_empty() {
             let name = object.meta().name.clone().unwrap_or_default();

@@ -342,6 +342,9 @@ fn validate(update: &Update<'_>, new: &mut dyn Object, old: &dyn Object) -> Resu
         Scope::Status => strategy.validate_status_update(new, old),
         Scope::Rules(rules) => rules.validate(new, old),
     });
+    if let Scope::Main = update.scope {
+        crate::expressions::validate(update.def, new, Some(old), &mut errors);
+    }
     policy::forgive(update.def, &mut errors);
     if errors.is_empty() {
         return Ok(());

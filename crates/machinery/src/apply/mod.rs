@@ -137,6 +137,11 @@ pub fn update<S: Schema>(schema: &S, ty: S::Type, live: Option<&Value>, new: &mu
     managed.encode(new);
 }
 
+/// `live` with everything that `config` sets, merged as the schema says, without regard to managers.
+pub fn merge<S: Schema>(schema: &S, ty: S::Type, live: &Value, config: &Value) -> Value {
+    Typed(schema).merge(Some(ty), live, config)
+}
+
 /// Applies `config` to `live` (`None`: it does not exist yet) and answers the new object with its managers,
 /// not yet defaulted. Without `force`, 409 with a cause for each field that another manager has another value
 /// for. 400 when `config` has the wrong version or carries managers; 500, as upstream, when it does not fit

@@ -2,13 +2,16 @@
 
 use super::review::Verdict;
 use super::{call, review};
-use crate::admission::namespace_lifecycle::namespace;
+use crate::admission::policy::conditions;
+use crate::admission::selection::{matches, selects_namespace, selects_object};
 use crate::contract::{AdmissionRequest, Context};
-use api::common::{items, selector, text};
+use crate::expressions::{Admitted, Compiled, condition};
+use api::common::{items, text};
 use api::k8s_openapi::api::admissionregistration::v1::{
-    MutatingWebhookConfiguration, RuleWithOperations, ValidatingWebhookConfiguration, WebhookClientConfig,
+    MatchCondition, MutatingWebhookConfiguration, RuleWithOperations, ValidatingWebhookConfiguration,
+    WebhookClientConfig,
 };
-use api::k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use api::k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use machinery::Status;
 use std::time::Duration;
 
@@ -27,7 +30,7 @@ pub(super) struct Hook {
     namespaces: Option<LabelSelector>,
     objects: Option<LabelSelector>,
     side_effects: String,
-    conditions: bool,
+    conditions: Vec<MatchCondition>,
 }
 
 macro_rules! hook {
@@ -43,7 +46,7 @@ macro_rules! hook {
             namespaces: $webhook.namespace_selector.clone(),
             objects: $webhook.object_selector.clone(),
             side_effects: $webhook.side_effects.clone(),
-            conditions: !items(&$webhook.match_conditions).is_empty(),
+            conditions: items(&$webhook.match_conditions).to_vec(),
         }
     };
 }
@@ -73,48 +76,40 @@ impl Hook {
         if !self.rules.iter().any(|rule| matches(rule, request, self.equivalent)) {
             return Ok(false);
         }
-        if !self.selects_object(request)? {
+        if !selects_object(&self.objects, request)? {
             return Ok(false);
         }
-        self.selects_namespace(context, request).await
+        if !selects_namespace(&self.namespaces, context, request).await? {
+            return Ok(false);
+        }
+        self.conditions_hold(context, request).await
     }
 
-    fn selects_object(&self, request: &AdmissionRequest) -> Result<bool, Status> {
-        let Some(wanted) = &self.objects else { return Ok(true) };
-        let wanted = selector::convert(Some(wanted)).map_err(Status::internal)?;
-        if wanted.is_everything() {
+    /// What cannot be decided decides the failure policy.
+    async fn conditions_hold(&self, context: &Context, request: &AdmissionRequest) -> Result<bool, Status> {
+        if self.conditions.is_empty() {
             return Ok(true);
         }
-        let labeled = |meta: Option<&ObjectMeta>| {
-            meta.is_some_and(|meta| wanted.matches(&meta.labels.clone().unwrap_or_default()))
-        };
-        Ok(labeled(request.object.as_deref().map(|o| o.meta()))
-            || labeled(request.old.as_deref().map(|o| o.meta())))
-    }
-
-    async fn selects_namespace(&self, context: &Context, request: &AdmissionRequest) -> Result<bool, Status> {
-        let Some(wanted) = &self.namespaces else { return Ok(true) };
-        let wanted = selector::convert(Some(wanted)).map_err(Status::internal)?;
-        if wanted.is_everything() {
-            return Ok(true);
+        let admitted = Admitted::new(context, request).await?;
+        let compiled: Vec<_> =
+            self.conditions.iter().map(|one| (one.name.as_str(), condition(&one.expression))).collect();
+        let all: Vec<(&str, &Compiled)> = compiled.iter().map(|(name, one)| (*name, &**one)).collect();
+        match conditions::hold(&admitted, None, &[], &all).await {
+            Ok(holds) => Ok(holds),
+            Err(why) if self.ignore_failure => {
+                tracing::warn!(
+                    webhook = self.name,
+                    why,
+                    "match conditions failed; the webhook is passed over"
+                );
+                Ok(false)
+            }
+            Err(why) => Err(Status::forbidden(&request.group_resource(), &request.name, why)),
         }
-        let labels = if request.is("", "namespaces") {
-            let object = request.object.as_deref().or(request.old.as_deref());
-            object.and_then(|object| object.meta().labels.clone())
-        } else if request.namespace.is_empty() {
-            return Ok(true);
-        } else {
-            let found = namespace(context, &request.namespace).await?;
-            found.and_then(|found| found.meta().labels.clone())
-        };
-        Ok(wanted.matches(&labels.unwrap_or_default()))
     }
 
     /// Sends the request and returns the answer, or why there is none.
     pub(super) async fn ask(&self, context: &Context, request: &AdmissionRequest) -> Result<Verdict, Status> {
-        if self.conditions {
-            return Err(Status::internal("matchConditions are not supported by this version of Windlass"));
-        }
         if request.dry_run && !matches!(self.side_effects.as_str(), "None" | "NoneOnDryRun") {
             return Err(Status::bad_request(format!(
                 "admission webhook {:?} does not support dry run",
@@ -142,54 +137,5 @@ impl Hook {
             return Ok(());
         }
         Err(error)
-    }
-}
-
-fn listed(list: &Option<Vec<String>>, wanted: &str) -> bool {
-    items(list).iter().any(|item| item == "*" || item == wanted)
-}
-
-fn matches(rule: &RuleWithOperations, request: &AdmissionRequest, any_version: bool) -> bool {
-    let gvk = &request.def.gvk;
-    listed(&rule.operations, request.operation.as_str())
-        && listed(&rule.api_groups, &gvk.group)
-        && (any_version || listed(&rule.api_versions, &gvk.version))
-        && items(&rule.resources)
-            .iter()
-            .any(|r| resource_matches(r, &request.def.plural, &request.subresource))
-        && match text(&rule.scope) {
-            "Namespaced" => request.def.namespaced,
-            "Cluster" => !request.def.namespaced,
-            _ => true,
-        }
-}
-
-fn resource_matches(pattern: &str, resource: &str, subresource: &str) -> bool {
-    let (wanted, sub) = pattern.split_once('/').unwrap_or((pattern, ""));
-    let sub_matches = match sub {
-        "*" => true,
-        sub => sub == subresource,
-    };
-    (wanted == "*" || wanted == resource) && sub_matches
-}
-
-#[cfg(test)]
-mod tests {
-    use super::resource_matches;
-
-    #[test]
-    fn rules_name_resources_and_subresources() {
-        for (pattern, resource, subresource, expected) in [
-            ("pods", "pods", "", true),
-            ("pods", "pods", "status", false),
-            ("pods/status", "pods", "status", true),
-            ("pods/*", "pods", "", true),
-            ("*", "pods", "", true),
-            ("*", "pods", "log", false),
-            ("*/*", "pods", "log", true),
-            ("*/scale", "deployments", "scale", true),
-        ] {
-            assert_eq!(resource_matches(pattern, resource, subresource), expected, "{pattern}");
-        }
     }
 }

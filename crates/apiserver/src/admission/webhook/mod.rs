@@ -1,8 +1,7 @@
 //! MutatingAdmissionWebhook and ValidatingAdmissionWebhook: others have a say in writes, over HTTPS.
 //!
 //! Source: "Dynamic Admission Control". The server's own writes are not sent, so that it can start while a webhook
-//! is down. Deliberately absent: `matchConditions` (CEL; a webhook that has some fails as its failure policy says),
-//! conversion for `matchPolicy: Equivalent` (the object is sent in the version of the request), reuse of
+//! is down. Deliberately absent: conversion for `matchPolicy: Equivalent` (the object is sent in the version of the request), reuse of
 //! connections.
 
 mod call;

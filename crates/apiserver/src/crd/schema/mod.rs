@@ -1,9 +1,10 @@
 //! Structural schemas, compiled once per version of a definition.
 //!
 //! Source: CustomResourceDefinition documentation, "Specifying a structural schema"; OpenAPI v3 keywords.
-//! Deliberately absent: CEL rules (`x-kubernetes-validations`), which are not evaluated yet.
+//! Rules in CEL (`x-kubernetes-validations`) are in [`rules`].
 
 mod prune;
+pub(super) mod rules;
 mod validate;
 
 use regex::Regex;
@@ -12,8 +13,6 @@ use std::collections::BTreeMap;
 
 /// Levels of nesting that are compiled; deeper ones admit everything.
 const MAX_DEPTH: usize = 64;
-/// Bytes that a compiled pattern may take.
-const MAX_PATTERN: usize = 1 << 20;
 
 /// What a schema says about fields that are not its properties.
 #[derive(Clone, Debug, Default)]
@@ -141,8 +140,7 @@ fn strings(fields: &Map<String, Value>, key: &str) -> Vec<String> {
 }
 
 fn pattern(text: &str) -> (String, Option<Regex>) {
-    // Both Go's dialect and this one are RE2's; linear time, bounded size.
-    let compiled = regex::RegexBuilder::new(text).size_limit(MAX_PATTERN).build().ok();
+    let compiled = cel::re2::compile(text).ok();
     (text.to_owned(), compiled)
 }
 

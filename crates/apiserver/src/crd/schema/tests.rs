@@ -33,7 +33,7 @@ fn schema() -> Schema {
 
 fn errors(value: &Value) -> Vec<String> {
     let mut errors = FieldErrors::new();
-    schema().validate(value.as_object().unwrap(), &mut errors);
+    schema().validate(value.as_object().unwrap(), None, &mut errors);
     errors.0.iter().map(ToString::to_string).collect()
 }
 

@@ -9,14 +9,23 @@ use std::collections::HashSet;
 const MAX_ERRORS: usize = 64;
 
 impl Schema {
-    /// Reports what is wrong with the fields of a resource. Its metadata is the registry's to check.
-    pub(crate) fn validate(&self, fields: &Map<String, Value>, errors: &mut FieldErrors) {
-        self.object(fields, &FieldPath::root(), errors);
+    /// Reports what is wrong with the fields of a resource. Its metadata is the registry's to check. What is as it
+    /// was in `old` is tolerated (KEP-4008).
+    pub(crate) fn validate(
+        &self,
+        fields: &Map<String, Value>,
+        old: Option<&Map<String, Value>>,
+        errors: &mut FieldErrors,
+    ) {
+        if old == Some(fields) {
+            return;
+        }
+        self.object(fields, old, &FieldPath::root(), errors);
         self.combine(&Value::Object(fields.clone()), &FieldPath::root(), errors);
     }
 
-    fn value(&self, value: &Value, path: &FieldPath, errors: &mut FieldErrors) {
-        if errors.0.len() >= MAX_ERRORS {
+    fn value(&self, value: &Value, old: Option<&Value>, path: &FieldPath, errors: &mut FieldErrors) {
+        if errors.0.len() >= MAX_ERRORS || old == Some(value) {
             return;
         }
         if value.is_null() {
@@ -41,8 +50,8 @@ impl Schema {
         match value {
             Value::String(text) => self.string(text, path, errors),
             Value::Number(number) => self.number(number.as_f64().unwrap_or(f64::NAN), value, path, errors),
-            Value::Array(items) => self.array(items, path, errors),
-            Value::Object(fields) => self.object(fields, path, errors),
+            Value::Array(items) => self.array(items, old.and_then(Value::as_array), path, errors),
+            Value::Object(fields) => self.object(fields, old.and_then(Value::as_object), path, errors),
             Value::Null | Value::Bool(_) => {}
         }
         self.combine(value, path, errors);
@@ -130,7 +139,7 @@ impl Schema {
         }
     }
 
-    fn array(&self, items: &[Value], path: &FieldPath, errors: &mut FieldErrors) {
+    fn array(&self, items: &[Value], old: Option<&Vec<Value>>, path: &FieldPath, errors: &mut FieldErrors) {
         let count = items.len() as u64;
         if let Some(max) = self.bounds.max_items.filter(|max| count > *max) {
             errors.too_many(path.clone(), items.len(), usize::try_from(max).unwrap_or(usize::MAX));
@@ -144,7 +153,11 @@ impl Schema {
         }
         if let Some(schema) = &self.items {
             for (at, item) in items.iter().enumerate() {
-                schema.value(item, &path.index(at), errors);
+                let before = match &self.list_type {
+                    ListType::Map(keys) => super::rules::counterpart(keys, item, old),
+                    ListType::Atomic | ListType::Set => None,
+                };
+                schema.value(item, before, &path.index(at), errors);
             }
         }
         self.repeated(items, path, errors);
@@ -174,7 +187,13 @@ impl Schema {
         }
     }
 
-    fn object(&self, fields: &Map<String, Value>, path: &FieldPath, errors: &mut FieldErrors) {
+    fn object(
+        &self,
+        fields: &Map<String, Value>,
+        old: Option<&Map<String, Value>>,
+        path: &FieldPath,
+        errors: &mut FieldErrors,
+    ) {
         for name in &self.required {
             if !fields.contains_key(name) && !is_resource_field(name, path) {
                 errors.required(path.child(name), "");
@@ -192,10 +211,11 @@ impl Schema {
             if is_resource_field(name, path) {
                 continue;
             }
+            let before = old.and_then(|old| old.get(name));
             if let Some(schema) = self.properties.get(name) {
-                schema.value(value, &path.child(name), errors);
+                schema.value(value, before, &path.child(name), errors);
             } else if let Additional::Of(schema) = &self.additional {
-                schema.value(value, &path.key(name), errors);
+                schema.value(value, before, &path.key(name), errors);
             }
         }
         if self.embedded {
@@ -206,11 +226,11 @@ impl Schema {
     fn combine(&self, value: &Value, path: &FieldPath, errors: &mut FieldErrors) {
         let holds = |schema: &Schema| {
             let mut found = FieldErrors::new();
-            schema.value(value, path, &mut found);
+            schema.value(value, None, path, &mut found);
             found.is_empty()
         };
         for schema in &self.all_of {
-            schema.value(value, path, errors);
+            schema.value(value, None, path, errors);
         }
         let fail = |errors: &mut FieldErrors, rule: &str| {
             errors.invalid(path.clone(), value, format!("\"{path}\" {rule}"));
