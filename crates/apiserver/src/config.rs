@@ -79,6 +79,8 @@ pub struct Config {
     pub cluster_domain: String,
     /// How long a request that does not stream may take.
     pub request_timeout: Duration,
+    /// Feature gate `CBORServingAndStorage`: read and write CBOR (alpha and off by default, as upstream).
+    pub cbor: bool,
     /// Bytes that the bodies of requests may have.
     pub max_body: usize,
     /// How long events are kept.
@@ -114,6 +116,7 @@ impl Default for Config {
             kubelet: KubeletClient::default(),
             cluster_domain: "cluster.local".to_owned(),
             request_timeout: Duration::from_secs(60),
+            cbor: false,
             max_body: 3 * 1024 * 1024,
             event_ttl: Duration::from_secs(3600),
             flow_control: crate::flowcontrol::Settings::default(),

@@ -133,6 +133,74 @@ async fn kubectl_works() {
     server.stop().await;
 }
 
+/// Kinds with lists that are one value: kubectl sends such a list again unless the server shows it as it was applied.
+/// So everything that has a default is written out, and nothing that is zero.
+const EXACT: &str = r#"
+apiVersion: v1
+kind: LimitRange
+metadata: {name: limits}
+spec: {limits: [{type: Container, default: {cpu: 500m, memory: 1Gi}, defaultRequest: {cpu: 500m, memory: 1Gi}}]}
+---
+apiVersion: v1
+kind: Endpoints
+metadata: {name: backends}
+subsets: [{addresses: [{ip: 192.0.2.7}], ports: [{port: 80, protocol: TCP}]}]
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: policy}
+spec:
+  podSelector: {}
+  policyTypes: [Ingress, Egress]
+  egress: [{to: [{podSelector: {}}], ports: [{port: 53, protocol: UDP}]}]
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db}
+spec:
+  serviceName: db
+  replicas: 0
+  selector: {matchLabels: {app: db}}
+  template:
+    metadata: {labels: {app: db}}
+    spec:
+      containers:
+      - name: db
+        image: db
+        command: [db]
+        ports: [{containerPort: 80}]
+        livenessProbe: {exec: {command: ["true"]}}
+        resources: {requests: {cpu: 100m}}
+        volumeMounts: [{name: data, mountPath: /data}]
+  volumeClaimTemplates:
+  - apiVersion: v1
+    kind: PersistentVolumeClaim
+    metadata: {name: data}
+    spec: {accessModes: [ReadWriteOnce], volumeMode: Filesystem, resources: {requests: {storage: 1Gi}}}
+    status: {phase: Pending}
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: budget}
+spec: {minAvailable: 1}
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn applying_again_changes_nothing() {
+    if !Path::new(KUBECTL).exists() {
+        println!("skipped applying_again_changes_nothing: {KUBECTL} is not installed");
+        return;
+    }
+    let server = Server::start().await;
+    let kubectl = Kubectl { binary: KUBECTL, server: &server, home: tempfile::tempdir().unwrap() };
+    let first = kubectl.run(&["apply", "-f", "-"], EXACT).await;
+    assert_eq!(first.lines().filter(|line| line.ends_with(" created")).count(), 5, "{first}");
+    let again = kubectl.run(&["apply", "-f", "-", "-v=8"], EXACT).await;
+    let patches: Vec<&str> = again.lines().filter(|line| line.contains("Request Body")).collect();
+    assert_eq!(again.lines().filter(|line| line.ends_with(" unchanged")).count(), 5, "{patches:#?}");
+    server.stop().await;
+}
+
 /// The versions of kubectl that some distributions install side by side.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn older_and_newer_kubectls_work() {

@@ -1,35 +1,22 @@
 //! Protobuf to JSON trees.
 //!
 //! Upstream's encoder writes every field that is not a Go pointer, even when it is empty, and JSON has no such
-//! fields: empty strings, times and some zeros are left out here, as they would be in JSON.
+//! fields: zeros that Go would leave out of JSON are left out here.
 
 use super::MAGIC;
 use super::wire::{Fields, Wire, bad};
 use crate::DecodeError;
-use crate::schema::{FieldInfo, Node, Primitive, Type, TypeId, by_name, lookup};
+use crate::schema::{
+    FieldInfo, JSON_SCHEMA_PROPS, Node, Primitive, Type, TypeId, by_name, is_unset, lookup, zero,
+};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::jiff::Timestamp;
 use machinery::{GroupVersion, GroupVersionKind};
 use serde_json::{Map, Value, json};
 
-/// Levels of nesting.
-const DEPTH: usize = 64;
-/// Strings that mean something when they are empty (pointers in Go).
-const MEANT_EMPTY: [&str; 1] = ["storageClassName"];
-/// Numbers whose zero means "not set" (not pointers in Go).
-const UNSET_ZERO: [&str; 10] = [
-    "failureThreshold",
-    "generation",
-    "healthCheckNodePort",
-    "hostPort",
-    "initialDelaySeconds",
-    "nodePort",
-    "observedGeneration",
-    "periodSeconds",
-    "successThreshold",
-    "timeoutSeconds",
-];
+/// Levels of messages and values; schemas of custom resources nest deepest.
+const DEPTH: usize = 256;
 
 /// An object in its envelope to a JSON tree. Fails for kinds that the table does not have.
 pub fn decode(bytes: &[u8]) -> Result<Value, DecodeError> {
@@ -58,7 +45,7 @@ pub fn decode(bytes: &[u8]) -> Result<Value, DecodeError> {
     let mut object = Map::new();
     object.insert("apiVersion".to_owned(), Value::String(api_version));
     object.insert("kind".to_owned(), Value::String(kind));
-    message(ty, &[], raw, &mut object, DEPTH)?;
+    message(ty, raw, &mut object, DEPTH)?;
     Ok(Value::Object(object))
 }
 
@@ -66,28 +53,34 @@ fn string(bytes: &[u8]) -> Result<String, DecodeError> {
     std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| bad("string is not UTF-8"))
 }
 
-/// Reads a message into `into`; `path` leads from the type's message to this one, through inlined ones.
-fn message(
-    ty: TypeId,
-    path: &[u16],
+/// Reads a message into `into`.
+fn message(ty: TypeId, bytes: &[u8], into: &mut Map<String, Value>, depth: usize) -> Result<(), DecodeError> {
+    inlined(ty.fields(), ty.wire_order(), 0, bytes, into, depth)
+}
+
+/// Reads a message, or one that is inlined `level` messages deep: `order` are the fields that share the numbers up to
+/// there.
+fn inlined(
+    fields: &'static [FieldInfo],
+    order: &[u32],
+    level: usize,
     bytes: &[u8],
     into: &mut Map<String, Value>,
     depth: usize,
 ) -> Result<(), DecodeError> {
     let depth = depth.checked_sub(1).ok_or_else(|| bad("nested too deep"))?;
+    let number_at = |at: &u32| fields[*at as usize].proto[level];
     for field in Fields(bytes) {
         let (number, wire) = field?;
         let Ok(number) = u16::try_from(number) else { continue };
-        let mut path = path.to_vec();
-        path.push(number);
-        let Some(field) = ty.fields().iter().find(|field| field.proto.starts_with(&path)) else { continue };
-        if field.proto.len() > path.len() {
-            if let Wire::Bytes(inner) = wire {
-                message(ty, &path, inner, into, depth)?;
-            }
-            continue;
+        let start = order.partition_point(|at| number_at(at) < number);
+        let end = start + order[start..].iter().take_while(|at| number_at(at) == number).count();
+        let Some(field) = order[start..end].first().map(|at| &fields[*at as usize]) else { continue };
+        if field.proto.len() == level + 1 {
+            add(field, wire, into, depth)?;
+        } else if let Wire::Bytes(inner) = wire {
+            inlined(fields, &order[start..end], level + 1, inner, into, depth)?;
         }
-        add(field, wire, into, depth)?;
     }
     Ok(())
 }
@@ -115,11 +108,11 @@ fn add(
                     _ => {}
                 }
             }
-            map.insert(key, found.unwrap_or_else(|| empty(*element)));
+            map.insert(key, found.unwrap_or_else(|| zero(*element)));
         }
         _ => {
             if let Some(value) = value(field.node, wire, depth)?
-                && !unset(field, &value)
+                && !is_unset(field, &value)
             {
                 into.insert(field.name.to_owned(), value);
             }
@@ -128,33 +121,13 @@ fn add(
     Ok(())
 }
 
-/// Whether JSON would not have the field.
-fn unset(field: &FieldInfo, value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.is_empty() && !field.required && !MEANT_EMPTY.contains(&field.name),
-        Value::Number(number) => number.as_i64() == Some(0) && UNSET_ZERO.contains(&field.name),
-        _ => false,
-    }
-}
-
-/// What a map's entry without a value has.
-fn empty(node: Node) -> Value {
-    match node.ty() {
-        Type::Primitive(Primitive::Bool) => Value::Bool(false),
-        Type::Primitive(Primitive::Int32 | Primitive::Int64 | Primitive::Double) => json!(0),
-        Type::Primitive(_) => json!(""),
-        Type::List { .. } => json!([]),
-        _ => json!({}),
-    }
-}
-
 fn value(node: Node, wire: Wire<'_>, depth: usize) -> Result<Option<Value>, DecodeError> {
     let depth = depth.checked_sub(1).ok_or_else(|| bad("nested too deep"))?;
     match (node.ty(), wire) {
         (Type::Primitive(primitive), wire) => scalar(*primitive, wire, depth),
         (Type::Struct { id, .. }, Wire::Bytes(bytes)) => {
             let mut object = Map::new();
-            message(*id, &[], bytes, &mut object, depth)?;
+            message(*id, bytes, &mut object, depth)?;
             Ok(Some(Value::Object(object)))
         }
         // A list that is a map's value is a message of its own (`ExtraValue`): its items are field 1.
@@ -244,11 +217,10 @@ fn time(primitive: Primitive, bytes: &[u8]) -> Result<Option<Value>, DecodeError
 }
 
 fn schema_or(primitive: Primitive, bytes: &[u8], depth: usize) -> Result<Value, DecodeError> {
-    let schema = by_name("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps")
-        .ok_or_else(|| bad("no kind JSONSchemaProps is registered"))?;
+    let schema = by_name(JSON_SCHEMA_PROPS).ok_or_else(|| bad("no kind JSONSchemaProps is registered"))?;
     let props = |bytes: &[u8]| -> Result<Value, DecodeError> {
         let mut object = Map::new();
-        message(schema, &[], bytes, &mut object, depth)?;
+        message(schema, bytes, &mut object, depth)?;
         Ok(Value::Object(object))
     };
     let (mut one, mut many, mut allows) = (None, Vec::new(), false);

@@ -32,6 +32,28 @@ pub(super) fn varint(bytes: &mut &[u8]) -> Result<u64, DecodeError> {
     Err(bad("integer overflow"))
 }
 
+/// Writes a varint.
+pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        // The seven low bits, and that more follow.
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// Writes a field's number and wire type.
+pub(super) fn put_key(out: &mut Vec<u8>, number: u16, wire: u8) {
+    put_varint(out, u64::from(number) << 3 | u64::from(wire));
+}
+
+/// Writes a field of bytes.
+pub(super) fn put_bytes(out: &mut Vec<u8>, number: u16, bytes: &[u8]) {
+    put_key(out, number, 2);
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
 fn take<'a>(bytes: &mut &'a [u8], len: usize) -> Result<&'a [u8], DecodeError> {
     let (head, rest) = bytes.split_at_checked(len).ok_or_else(|| bad("unexpected EOF"))?;
     *bytes = rest;

@@ -17,9 +17,14 @@
 //! `retainKeys`, `replace` (patch strategy), `enum(…)` (the values of a string, or of a list's items), `bare` (no
 //! description), and `=` with the published default. `[T]` is a list, `{T}` a map.
 //!
+//! `tables/pointers.tbl` says what the published schema does not: which optional values are Go pointers (their zero
+//! is a value, and nothing is written where they are unset), and with `+` which are none but are written in JSON
+//! even when they are zero (no `omitempty`). Structs are pointers exactly where no default is published.
+//!
 //! Deliberately absent: validation, defaulting (the published default matters to list keys and OpenAPI only).
 //! What the documentation says about the types is in [`Descriptions`], taken from elsewhere.
 
+mod canonical;
 mod describe;
 mod merge;
 mod parse;
@@ -31,10 +36,16 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+pub use canonical::canonicalize;
+pub(crate) use canonical::{is_unset, zero};
 pub use describe::{Described, Descriptions, FINGERPRINT};
 pub use merge::{BuiltIn, Merge};
 pub use strict::{strict_message, unknown_fields};
 pub use structural::Structural;
+
+/// The type of custom resources' schemas, which refers to itself through primitives.
+pub(crate) const JSON_SCHEMA_PROPS: &str =
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
 
 static TABLE: LazyLock<Table> = LazyLock::new(parse::parse);
 
@@ -153,6 +164,10 @@ pub struct FieldInfo {
     pub atomic: bool,
     /// The published default.
     pub default: Option<Value>,
+    /// Whether it is a Go pointer: its zero is a value, and unset it is not on the wire.
+    pub pointer: bool,
+    /// Whether JSON has it even when it is zero, though it is optional.
+    pub kept: bool,
 }
 
 /// `x-kubernetes-unions`.
@@ -180,6 +195,8 @@ struct TypeInfo {
     atomic: bool,
     first_field: u32,
     end_field: u32,
+    /// How many of the type's entries in `Table::wire` are used.
+    wire_len: u32,
     unions: Vec<Union>,
 }
 
@@ -189,6 +206,8 @@ struct Table {
     types: Vec<TypeInfo>,
     nodes: Vec<Type>,
     fields: Vec<FieldInfo>,
+    /// For each type its fields that are in protobuf, in the order of their numbers; as `fields`, by type.
+    wire: Vec<u32>,
     kinds: HashMap<(&'static str, &'static str, &'static str), TypeId>,
     names: HashMap<(u16, &'static str), TypeId>,
 }
@@ -238,6 +257,12 @@ impl TypeId {
     pub fn fields(self) -> &'static [FieldInfo] {
         let info = self.info();
         &TABLE.fields[info.first_field as usize..info.end_field as usize]
+    }
+
+    /// The place in [`TypeId::fields`] of each field that is in protobuf, by ascending number.
+    pub(crate) fn wire_order(self) -> &'static [u32] {
+        let info = self.info();
+        &TABLE.wire[info.first_field as usize..(info.first_field + info.wire_len) as usize]
     }
 
     /// The field called `name` in JSON.

@@ -46,6 +46,9 @@ pub(super) const FILES: &[&str] = &[
     include_str!("tables/version.tbl"),
 ];
 
+/// What the published schema does not tell.
+pub(super) const POINTERS: &str = include_str!("tables/pointers.tbl");
+
 pub(super) fn parse() -> Table {
     let mut parser = Parser { table: Table::default(), aliases: HashMap::new(), interned: HashMap::new() };
     for (index, file) in FILES.iter().enumerate() {
@@ -56,6 +59,8 @@ pub(super) fn parse() -> Table {
     for (index, file) in FILES.iter().enumerate() {
         parser.define(u16::try_from(index).unwrap_or_default(), file, &mut next);
     }
+    parser.pointers();
+    parser.wire_order();
     parser.table
 }
 
@@ -92,6 +97,7 @@ impl Parser {
                     atomic: false,
                     first_field: 0,
                     end_field: 0,
+                    wire_len: 0,
                     unions: Vec::new(),
                 };
                 for word in words {
@@ -150,6 +156,8 @@ impl Parser {
             bare: false,
             atomic: false,
             default,
+            pointer: false,
+            kept: false,
         };
         let mut list = ListType::Unset;
         let mut map = None;
@@ -178,7 +186,50 @@ impl Parser {
         }
         field.atomic = list == ListType::Atomic;
         field.node = self.node(package, ty, list, map)?;
+        let is_struct = matches!(self.table.nodes[usize::from(field.node.0)], Type::Struct { .. });
+        field.pointer = is_struct && field.default.is_none();
         Some(field)
+    }
+
+    /// The field of a line of `pointers.tbl`.
+    fn named(&mut self, alias: &str, ty: &str, name: &str) -> Option<&mut FieldInfo> {
+        let id = *self.table.names.get(&(*self.aliases.get(alias)?, ty))?;
+        let info = &self.table.types[usize::from(id.0)];
+        let fields = &mut self.table.fields[info.first_field as usize..info.end_field as usize];
+        fields.iter_mut().find(|field| field.name == name)
+    }
+
+    fn pointers(&mut self) {
+        let mut packages: Vec<&'static str> = Vec::new();
+        for line in POINTERS.lines() {
+            let mut words = line.split(' ');
+            let Some(ty) = words.next() else { continue };
+            if ty == "package" {
+                packages = words.collect();
+                continue;
+            }
+            for name in words {
+                for package in &packages {
+                    let (kept, name) = (name.starts_with('+'), name.trim_start_matches('+'));
+                    if let Some(field) = self.named(package, ty, name) {
+                        (field.kept, field.pointer) = (kept, !kept);
+                    }
+                }
+            }
+        }
+    }
+
+    fn wire_order(&mut self) {
+        self.table.wire = vec![0; self.table.fields.len()];
+        for info in &mut self.table.types {
+            let fields = &self.table.fields[info.first_field as usize..info.end_field as usize];
+            let mut order: Vec<u32> =
+                (0_u32..).zip(fields).filter(|(_, f)| !f.proto.is_empty()).map(|(i, _)| i).collect();
+            order.sort_by_key(|at| &fields[*at as usize].proto);
+            info.wire_len = u32::try_from(order.len()).unwrap_or_default();
+            let start = info.first_field as usize;
+            self.table.wire[start..start + order.len()].copy_from_slice(&order);
+        }
     }
 
     fn node(&mut self, package: u16, text: &str, list: ListType, map: Option<MapType>) -> Option<Node> {

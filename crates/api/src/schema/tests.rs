@@ -27,6 +27,34 @@ fn types_sorted() -> Vec<TypeId> {
 }
 
 #[test]
+fn every_pointer_names_a_field() {
+    let (mut packages, mut named) = (Vec::new(), 0);
+    for line in parse::POINTERS.lines() {
+        let mut words = line.split(' ');
+        let ty = words.next().unwrap();
+        if ty == "package" {
+            packages = words.collect();
+            continue;
+        }
+        for name in words {
+            for package in &packages {
+                let file =
+                    parse::FILES.iter().find(|f| f.starts_with(&format!("package {package} "))).unwrap();
+                let full = file.split(' ').nth(1).map(str::to_owned).unwrap();
+                assert_eq!(&full, package);
+                let full = file.lines().next().unwrap().split(' ').nth(2).unwrap();
+                let id = by_name(&format!("{full}.{ty}")).unwrap_or_else(|| panic!("{full}.{ty}"));
+                let field =
+                    id.field(name.trim_start_matches('+')).unwrap_or_else(|| panic!("{full}.{ty}.{name}"));
+                assert_eq!((field.kept, field.pointer), (name.starts_with('+'), !name.starts_with('+')));
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 300);
+}
+
+#[test]
 fn looks_up_kinds() {
     let id = lookup(&deployment()).unwrap();
     assert_eq!(id.full_name(), "io.k8s.api.apps.v1.Deployment");

@@ -1,4 +1,4 @@
-//! Bodies of requests: bounded, decompressed never, of a media type that the server reads.
+//! Bodies of requests: bounded, decompressed never, of a media type that the server reads; all become JSON or YAML.
 
 use api::protobuf;
 use api::transport::{DeleteOptions, Patch, Propagation};
@@ -7,7 +7,7 @@ use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use machinery::{Reason, Status};
+use machinery::{Reason, Status, codec};
 use serde_json::Value;
 
 /// Reads a whole body of at most `limit` bytes; 413 beyond.
@@ -38,40 +38,64 @@ fn unsupported(accepted: &str) -> Status {
     )
 }
 
-/// The body must be JSON or YAML; without a type it is JSON.
-pub(super) fn check_object_type(headers: &HeaderMap) -> Result<(), Status> {
-    match media_type(headers) {
-        // curl says so by itself; upstream takes it as JSON too.
-        "" | "application/json" | "application/yaml" | "application/x-www-form-urlencoded" => Ok(()),
-        protobuf::MEDIA_TYPE => Ok(()),
-        _ => Err(unsupported("application/json, application/yaml, application/vnd.kubernetes.protobuf")),
-    }
+/// The media type of CBOR.
+const CBOR: &str = "application/cbor";
+/// The media type of an applied configuration in CBOR.
+const APPLY_CBOR: &str = "application/apply-patch+cbor";
+
+/// What the server reads of a kind.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Readable {
+    /// Whether the kind has a protobuf form.
+    pub(super) protobuf: bool,
+    /// Whether CBOR is switched on.
+    pub(super) cbor: bool,
 }
 
-/// The body as JSON or YAML: protobuf is turned into JSON.
-pub(super) fn to_text(headers: &HeaderMap, body: Bytes) -> Result<Bytes, Status> {
-    if media_type(headers) != protobuf::MEDIA_TYPE || body.is_empty() {
-        return Ok(body);
+/// The body must be of a type that the server reads; without a type it is JSON.
+pub(super) fn check_object_type(headers: &HeaderMap, readable: Readable) -> Result<(), Status> {
+    match media_type(headers) {
+        "" | "application/json" | "application/yaml" => return Ok(()),
+        protobuf::MEDIA_TYPE if readable.protobuf => return Ok(()),
+        CBOR if readable.cbor => return Ok(()),
+        _ => {}
     }
-    let value = protobuf::decode(&body).map_err(|error| Status::bad_request(error.to_string()))?;
+    let mut accepted = "application/json, application/yaml".to_owned();
+    for (media, readable) in [(protobuf::MEDIA_TYPE, readable.protobuf), (CBOR, readable.cbor)] {
+        if readable {
+            accepted.push_str(", ");
+            accepted.push_str(media);
+        }
+    }
+    Err(unsupported(&accepted))
+}
+
+/// The body as JSON or YAML: protobuf and CBOR are turned into JSON.
+pub(super) fn to_text(headers: &HeaderMap, body: Bytes) -> Result<Bytes, Status> {
+    let value = match media_type(headers) {
+        _ if body.is_empty() => return Ok(body),
+        protobuf::MEDIA_TYPE => protobuf::decode(&body).map_err(|error| Status::bad_request(error.0))?,
+        CBOR | APPLY_CBOR => codec::cbor::decode(&body).map_err(|error| Status::bad_request(error.0))?,
+        _ => return Ok(body),
+    };
     serde_json::to_vec(&value).map(Bytes::from).map_err(Status::internal)
 }
 
 /// The patch that body and type make.
-pub(super) fn patch(headers: &HeaderMap, body: Bytes, strategic: bool) -> Result<Patch, Status> {
+pub(super) fn patch(headers: &HeaderMap, body: Bytes, strategic: bool, cbor: bool) -> Result<Patch, Status> {
     match media_type(headers) {
-        "application/json-patch+json" => Ok(Patch::Json(body)),
-        "application/merge-patch+json" => Ok(Patch::Merge(body)),
-        "application/strategic-merge-patch+json" if strategic => Ok(Patch::Strategic(body)),
-        "application/apply-patch+yaml" => Ok(Patch::Apply(body)),
-        _ if strategic => Err(unsupported(
-            "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, \
-             application/apply-patch+yaml",
-        )),
-        _ => Err(unsupported(
-            "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
-        )),
+        "application/json-patch+json" => return Ok(Patch::Json(body)),
+        "application/merge-patch+json" => return Ok(Patch::Merge(body)),
+        "application/strategic-merge-patch+json" if strategic => return Ok(Patch::Strategic(body)),
+        "application/apply-patch+yaml" => return Ok(Patch::Apply(body)),
+        APPLY_CBOR if cbor => return Ok(Patch::Apply(to_text(headers, body)?)),
+        _ => {}
     }
+    let strategic = if strategic { "application/strategic-merge-patch+json, " } else { "" };
+    let cbor = if cbor { ", application/apply-patch+cbor" } else { "" };
+    Err(unsupported(&format!(
+        "application/json-patch+json, application/merge-patch+json, {strategic}application/apply-patch+yaml{cbor}"
+    )))
 }
 
 /// The options of a deletion: those of the body where it has any, over those of the query.
@@ -79,7 +103,7 @@ pub(super) fn delete_options(query: DeleteOptions, body: &[u8]) -> Result<Delete
     if body.is_empty() {
         return Ok(query);
     }
-    let value = machinery::codec::decode_any(body)
+    let value = codec::decode_any(body)
         .map_err(|error| {
             Status::bad_request(format!("couldn't get version/kind; json parse error: {error}"))
         })?

@@ -11,14 +11,10 @@ use std::io::Write;
 /// Smaller responses are sent as they are.
 pub(super) const THRESHOLD: usize = 128 * 1024;
 
-/// Whether the client takes gzip.
+/// Whether the client takes gzip. Upstream knows the bare word only, without a quality.
 pub(super) fn accepted(headers: &HeaderMap) -> bool {
-    let values = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|range| {
-        let mut parts = range.split(';').map(str::trim);
-        parts.next() == Some("gzip")
-            && !parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
-    })
+    let value = headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(',').any(|range| range.trim() == "gzip")
 }
 
 /// Compresses a stream piece by piece.
@@ -52,7 +48,7 @@ fn gzip(bytes: &[u8]) -> Bytes {
 
 /// Compresses a whole body if that is worth it; says whether it did.
 pub(super) fn whole(bytes: Vec<u8>, accepted: bool) -> (Bytes, bool) {
-    if !accepted || bytes.len() < THRESHOLD {
+    if !accepted || bytes.len() <= THRESHOLD {
         return (bytes.into(), false);
     }
     (gzip(&bytes), true)

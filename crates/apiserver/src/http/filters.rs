@@ -1,8 +1,9 @@
 //! [`Front`]: what every request passes, in order: panics, timing, identity, permission, the handler, headers.
 
+use super::deadline;
 use super::metrics::Metrics;
 use super::resource::Resources;
-use super::respond::{status_response, text_response};
+use super::respond::{ErrorForm, status_response, text_response};
 use crate::audit::Auditor;
 use crate::contract::{Attributes, Context, UserInfo};
 use crate::flowcontrol::{self, Listing, Refused, Ticket};
@@ -53,6 +54,7 @@ impl Front {
             registry: registry.clone(),
             metrics: metrics.clone(),
             max_body: context.config.max_body,
+            cbor: context.config.cbor,
             stop: tasks.stopping().clone(),
         };
         let site = discovery::Site::new(registry, metrics.clone(), &context.config, tasks.stopping().clone());
@@ -143,7 +145,11 @@ impl Inner {
         let response = if is_long(info) {
             self.served(info, request).await
         } else {
-            match tokio::time::timeout(self.timeout, self.served(info, request)).await {
+            let timeout = match deadline::of(&info.query, self.timeout) {
+                Ok(timeout) => timeout,
+                Err(status) => return status_response(&status),
+            };
+            match tokio::time::timeout(timeout, self.served(info, request)).await {
                 Ok(response) => response,
                 Err(_) => status_response(&Status::new(
                     504,
@@ -157,6 +163,7 @@ impl Inner {
 
     async fn served(&self, info: &RequestInfo, request: Request) -> Response {
         let (parts, body) = request.into_parts();
+        let errors = ErrorForm::of(&parts.headers, self.context.config.cbor);
         let Some(connection) = parts.extensions.get::<Arc<ConnInfo>>().cloned() else {
             return status_response(&Status::internal("the connection is not known"));
         };
@@ -164,13 +171,13 @@ impl Inner {
         let Some(auditor) = &self.auditor else {
             return match found {
                 Ok(user) => self.permitted(info, parts, body, user).await,
-                Err(status) => status_response(&status),
+                Err(status) => errors.response(info, &status),
             };
         };
         let Some(trail) = super::record::begin(auditor, info, &parts, &connection, &found) else {
             return match found {
                 Ok(user) => self.permitted(info, parts, body, user).await,
-                Err(status) => status_response(&status),
+                Err(status) => errors.response(info, &status),
             };
         };
         let user = match found {
@@ -192,9 +199,10 @@ impl Inner {
         body: hyper::body::Incoming,
         sender: Arc<UserInfo>,
     ) -> Response {
+        let errors = ErrorForm::of(&parts.headers, self.context.config.cbor);
         let user = match authn::acting_as(&self.context, &parts.headers, info, sender).await {
             Ok(user) => user,
-            Err(status) => return status_response(&status),
+            Err(status) => return errors.response(info, &status),
         };
         let attributes = info.attributes(&user);
         let ticket = match self.seat(info, &attributes).await {
@@ -206,7 +214,7 @@ impl Inner {
             authz::annotate(&self.context, &attributes, checked.as_ref().err());
         }
         if let Err(status) = checked {
-            return ticket.marked(status_response(&status));
+            return ticket.marked(errors.response(info, &status));
         }
         let agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let caller = Caller::new(user, agent);
@@ -216,7 +224,7 @@ impl Inner {
         } else {
             self.site.handle(&caller, info, request).await
         };
-        let mut response = result.unwrap_or_else(|status| status_response(&status));
+        let mut response = result.unwrap_or_else(|status| errors.response(info, &status));
         for warning in caller.take_warnings() {
             if let Some(value) = warning_header(&warning) {
                 response.headers_mut().append(WARNING, value);

@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// Bytes gathered before they are handed to the connection.
 const CHUNK: usize = 64 * 1024;
 
-fn metadata(page: &Page) -> Value {
+pub(super) fn metadata(page: &Page) -> Value {
     let mut metadata = Map::new();
     metadata.insert("resourceVersion".to_owned(), json!(page.revision.to_string()));
     if let Some(token) = &page.continue_token {
@@ -35,7 +35,7 @@ type Item = Box<dyn Fn(&StoredObject, &mut Vec<u8>) + Send>;
 /// The response of a list.
 pub(super) fn response(answer: &Answer, def: &Arc<ResourceDef>, page: Page) -> Response {
     let gvk = GroupVersionKind { kind: def.list_kind.clone(), ..def.gvk.clone() };
-    if answer.media == Media::Yaml || answer.pretty {
+    if answer.media != Media::Json || answer.pretty {
         return match tree(answer, def, &gvk, &page) {
             Ok(value) => answer.value(200, &value),
             Err(status) => answer.status(&status),
@@ -122,7 +122,7 @@ impl Pieces {
 
 fn stream(answer: &Answer, head: Vec<u8>, items: Vec<Arc<StoredObject>>, item: Item) -> Response {
     let size: usize = items.iter().map(|object| object.raw().len()).sum();
-    let compressed = answer.gzip && size >= compress::THRESHOLD;
+    let compressed = answer.gzip && size > compress::THRESHOLD;
     let gzip = compressed.then(Gzip::new);
     let mut pieces = Pieces { out: head, items: items.into_iter(), first: true, done: false, item, gzip };
     if size < CHUNK && !compressed {

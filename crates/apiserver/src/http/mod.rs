@@ -1,9 +1,11 @@
 //! HTTP: bodies in, objects out. What a request means is decided in `request`, what it does in `registry`.
 //!
-//! Deliberately absent: protobuf and CBOR (see GAPS.md), WebSocket watches.
+//! Deliberately absent: what the bytes of a media type are (`machinery::codec`, `api::protobuf`).
 
+mod binary;
 mod body;
 mod compress;
+mod deadline;
 mod filters;
 mod list;
 mod metrics;
@@ -14,6 +16,7 @@ mod resource;
 mod respond;
 mod table;
 mod watch;
+mod websocket;
 
 pub(crate) use filters::Front;
 pub(crate) use metrics::Metrics;

@@ -1,10 +1,10 @@
 //! Requests about resources: from the parsed path to the registry and back.
 
 use super::metrics::Metrics;
-use super::negotiate::{Form, Media};
+use super::negotiate::{Form, Media, Offer};
 use super::respond::Answer;
 use super::table::Include;
-use super::{body, compress, list, negotiate, pretty, watch};
+use super::{binary, body, compress, list, negotiate, pretty, watch, websocket};
 use crate::contract::{ConnectCall, ObjectCall, SubresourceHandler, VirtualResource};
 use crate::registry::{At, Caller, Registry, ScaleBody, Written};
 use crate::request::RequestInfo;
@@ -24,6 +24,7 @@ pub(super) struct Resources {
     pub(super) registry: Arc<Registry>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) max_body: usize,
+    pub(super) cbor: bool,
     pub(super) stop: CancellationToken,
 }
 
@@ -63,7 +64,7 @@ impl Resources {
 
     fn answer(&self, info: &RequestInfo, request: &Request, transforms: bool) -> Result<Answer, Status> {
         let headers = request.headers();
-        let (media, form) = negotiate::negotiate(headers, transforms)?;
+        let (media, form) = negotiate::negotiate(headers, self.offer(info, transforms))?;
         let include = match form {
             Form::Table(_) => Include::parse(info.query.get("includeObject"))?,
             _ => Include::Metadata,
@@ -76,6 +77,12 @@ impl Resources {
             include,
             now: self.registry.now(),
         })
+    }
+
+    fn offer(&self, info: &RequestInfo, transforms: bool) -> Offer {
+        let protobuf =
+            api::ResourceTable::shared().find(&info.group, &info.version, &info.resource).is_some();
+        Offer { protobuf, cbor: self.cbor, transforms, stream: info.verb == "watch" }
     }
 
     async fn subresource(
@@ -135,7 +142,7 @@ impl Call<'_> {
         match verb {
             Verb::Get => self.get().await,
             Verb::List => self.list().await,
-            Verb::Watch => self.watch().await,
+            Verb::Watch => self.watch(request).await,
             Verb::Create => self.create(request).await,
             Verb::Update => self.update(request, "").await,
             Verb::Patch => self.patch(request, "").await,
@@ -153,17 +160,13 @@ impl Call<'_> {
     async fn list(self) -> Result<Response, Status> {
         let options = self.info.query.list_options()?;
         let page = self.registry().list(&self.def, self.namespace(), &options).await?;
+        if binary::applies(&self.answer) {
+            return binary::list(self.answer, self.def, page).await;
+        }
         Ok(list::response(&self.answer, &self.def, page))
     }
 
-    async fn watch(self) -> Result<Response, Status> {
-        if self.answer.media != Media::Json {
-            return Err(Status::new(
-                406,
-                machinery::Reason::NotAcceptable,
-                "only the following media types are accepted: application/json;stream=watch",
-            ));
-        }
+    async fn watch(self, request: Request) -> Result<Response, Status> {
         let mut options = self.info.query.list_options()?;
         if self.info.path.contains("/watch/") && !self.info.name.is_empty() {
             options.field_selector = Some(format!("metadata.name={}", self.info.name));
@@ -175,13 +178,23 @@ impl Call<'_> {
         let counted = deliveries.inspect(move |batch| {
             sent.fetch_add(batch.len() as u64, Ordering::Relaxed);
         });
-        Ok(watch::response(registry, self.def, self.answer, counted.boxed(), stop))
+        let tasks = &self.resources.registry.context()?.tasks;
+        let events = watch::Events::new(registry, self.def, self.answer, counted.boxed(), stop);
+        if websocket::wanted(request.headers()) {
+            return websocket::response(request, events, tasks);
+        }
+        Ok(events.response())
     }
 
     async fn body(&self, request: Request) -> Result<Bytes, Status> {
-        body::check_object_type(request.headers())?;
+        body::check_object_type(request.headers(), self.readable())?;
         let (parts, incoming) = request.into_parts();
         body::to_text(&parts.headers, body::read(incoming, self.resources.max_body).await?)
+    }
+
+    fn readable(&self) -> body::Readable {
+        let protobuf = api::ResourceTable::shared().get(&self.def.gvr()).is_some();
+        body::Readable { protobuf, cbor: self.resources.cbor }
     }
 
     /// The options of a deletion, from query and body.
@@ -189,6 +202,9 @@ impl Call<'_> {
         let options = self.info.query.delete_options()?;
         let (parts, incoming) = request.into_parts();
         let bytes = body::read(incoming, self.resources.max_body).await?;
+        if !bytes.is_empty() {
+            body::check_object_type(&parts.headers, body::Readable { protobuf: true, ..self.readable() })?;
+        }
         let bytes = body::to_text(&parts.headers, bytes)?;
         crate::audit::request_bytes(&bytes);
         body::delete_options(options, &bytes)
@@ -220,11 +236,11 @@ impl Call<'_> {
     async fn read_patch(&self, request: Request) -> Result<api::transport::Patch, Status> {
         let (parts, incoming) = request.into_parts();
         // Custom resources have no merge keys.
-        let strategic = api::ResourceTable::shared().get(&self.def.gvr()).is_some();
-        body::patch(&parts.headers, Bytes::new(), strategic)?;
+        let body::Readable { protobuf: strategic, cbor } = self.readable();
+        body::patch(&parts.headers, Bytes::new(), strategic, cbor)?;
         let bytes = body::read(incoming, self.resources.max_body).await?;
         crate::audit::request_bytes(&bytes);
-        body::patch(&parts.headers, bytes, strategic)
+        body::patch(&parts.headers, bytes, strategic, cbor)
     }
 
     async fn patch(self, request: Request, subresource: &str) -> Result<Response, Status> {
@@ -293,7 +309,7 @@ impl Call<'_> {
                 let code = if options.dry_run { 200 } else { 201 };
                 let object = stored(object)?;
                 // The answer may be of another kind (bindings answer with a Status).
-                Ok(self.answer.bytes(code, object.to_json()))
+                Ok(self.answer.raw(code, &object))
             }
             Verb::Get => match computed.get(&context, self.namespace(), &self.info.name).await? {
                 Some(object) => Ok(self.answer.object(200, &self.def, stored(object)?.as_ref())),

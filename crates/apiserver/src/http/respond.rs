@@ -1,15 +1,16 @@
 //! Responses: one object, a Status, or text.
 
-use super::compress;
-use super::negotiate::{Form, Media};
+use super::negotiate::{Form, Media, Offer, negotiate};
 use super::table::{self, Include};
-use api::{ResourceDef, StoredObject};
+use super::{compress, pretty};
+use crate::request::RequestInfo;
+use api::{ResourceDef, StoredObject, protobuf};
 use bytes::Bytes;
 use component::serve::{Response, full};
-use http::HeaderValue;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use http::{HeaderMap, HeaderValue};
 use k8s_openapi::jiff::Timestamp;
-use machinery::{Status, codec};
+use machinery::{Reason, Status, codec};
 use serde_json::Value;
 
 /// How the client wants its answer.
@@ -32,17 +33,7 @@ pub(crate) struct Answer {
 impl Answer {
     /// Encodes a tree.
     pub(crate) fn encode(&self, value: &Value) -> Result<Vec<u8>, Status> {
-        match self.media {
-            Media::Yaml => codec::yaml::print(value).map(String::into_bytes).map_err(Status::internal),
-            Media::Json if self.pretty => {
-                let mut out = Vec::new();
-                let format = serde_json::ser::PrettyFormatter::with_indent(b"  ");
-                let mut serializer = serde_json::Serializer::with_formatter(&mut out, format);
-                serde::Serialize::serialize(value, &mut serializer).map_err(Status::internal)?;
-                Ok(out)
-            }
-            Media::Json => serde_json::to_vec(value).map_err(Status::internal),
-        }
+        encode(self.media, self.pretty, value)
     }
 
     /// A response of bytes in this encoding.
@@ -86,6 +77,56 @@ impl Answer {
     /// A response of a Status; always as it is.
     pub(crate) fn status(&self, status: &Status) -> Response {
         let mut response = self.value(status.code, &status_json(status));
+        retry_after(&mut response, status);
+        response
+    }
+}
+
+/// Encodes a tree. 406 for what has no protobuf form.
+pub(super) fn encode(media: Media, pretty: bool, value: &Value) -> Result<Vec<u8>, Status> {
+    match media {
+        Media::Yaml => codec::yaml::print(value).map(String::into_bytes).map_err(Status::internal),
+        Media::Json if pretty => {
+            let mut out = Vec::new();
+            let format = serde_json::ser::PrettyFormatter::with_indent(b"  ");
+            let mut serializer = serde_json::Serializer::with_formatter(&mut out, format);
+            serde::Serialize::serialize(value, &mut serializer).map_err(Status::internal)?;
+            Ok(out)
+        }
+        Media::Json => serde_json::to_vec(value).map_err(Status::internal),
+        Media::Protobuf => {
+            protobuf::encode(value).map_err(|error| Status::new(406, Reason::NotAcceptable, error.0))
+        }
+        Media::Cbor => {
+            let mut out = Vec::new();
+            codec::cbor::encode(value, &mut out);
+            Ok(out)
+        }
+    }
+}
+
+/// What it takes to answer a request with an error in the form that the client wants.
+pub(super) struct ErrorForm {
+    headers: HeaderMap,
+    cbor: bool,
+}
+
+impl ErrorForm {
+    /// Remembers what `headers` say about it.
+    pub(super) fn of(headers: &HeaderMap, cbor: bool) -> Self {
+        let wanted = [ACCEPT, USER_AGENT];
+        let kept = wanted.iter().filter_map(|name| Some((name.clone(), headers.get(name)?.clone())));
+        Self { headers: kept.collect(), cbor }
+    }
+
+    /// The answer; JSON where nothing else fits, for a client's mistake must not hide behind another one.
+    pub(super) fn response(&self, info: &RequestInfo, status: &Status) -> Response {
+        let Ok((media, _)) = negotiate(&self.headers, Offer::of_errors(self.cbor)) else {
+            return status_response(status);
+        };
+        let pretty = media == Media::Json && pretty::wanted(&info.query, &self.headers);
+        let Ok(bytes) = encode(media, pretty, &status_json(status)) else { return status_response(status) };
+        let mut response = bytes_response(status.code, media.content_type(), bytes);
         retry_after(&mut response, status);
         response
     }

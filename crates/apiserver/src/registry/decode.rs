@@ -87,8 +87,9 @@ pub(super) fn report(
     }
 }
 
-/// Decodes a tree whose kind was checked. Sets defaults.
-pub(super) fn typed(def: &ResourceDef, value: &Value) -> Result<Box<dyn Object>, Status> {
+/// Decodes a tree whose kind was checked, and brings it into canonical form. Sets defaults.
+pub(super) fn typed(def: &ResourceDef, value: &mut Value) -> Result<Box<dyn Object>, Status> {
+    api::schema::canonicalize(&def.gvk, value);
     let bytes = serde_json::to_vec(value).map_err(Status::internal)?;
     let mut object = def.strategy.decode(&bytes).map_err(|error| {
         Status::bad_request(format!(
@@ -115,7 +116,7 @@ pub(super) fn object(
         problems.extend(unknown_fields(def, &value));
     }
     report(caller, &def.gvk, level, problems)?;
-    let object = typed(def, &value)?;
+    let object = typed(def, &mut value)?;
     crate::audit::request_object(object.as_ref());
     Ok(object)
 }

@@ -57,7 +57,8 @@ impl Registry {
             let mut problems = duplicates.clone();
             problems.extend(known_problems(def, level, &value).into_iter().filter(|p| !before.contains(p)));
             decode::report(caller, &def.gvk, level, problems)?;
-            let mut object = decode::typed(def, &value).map_err(|status| unprocessable(def, name, status))?;
+            let mut object =
+                decode::typed(def, &mut value).map_err(|status| unprocessable(def, name, status))?;
             check_namespace(def, namespace, object.as_mut())?;
             check_name(name, object.as_mut())?;
             // A patch that leaves the version alone goes on top of whatever is there.
@@ -105,8 +106,8 @@ impl Registry {
         let handler = self.subresource(def, subresource);
         let sub = subresource.to_owned();
         let make = move |registry: &Registry, current: Option<&Current>| {
-            let merged = registry.merge_applied(def, &sub, &value, current, options)?;
-            let mut object = decode::typed(def, &merged)?;
+            let mut merged = registry.merge_applied(def, &sub, &value, current, options)?;
+            let mut object = decode::typed(def, &mut merged)?;
             if value.pointer("/metadata/resourceVersion").is_none() {
                 // It is on top of whatever is there; the version is only that of what it was merged with.
                 object.meta_mut().resource_version = None;

@@ -94,7 +94,7 @@ fn scaled(
     }
     let mut value: Value = serde_json::from_slice(&parent.to_json()).map_err(Status::internal)?;
     value["spec"]["replicas"] = replicas;
-    let mut object = decode::typed(def, &value)?;
+    let mut object = decode::typed(def, &mut value)?;
     let version =
         scale.pointer("/metadata/resourceVersion").and_then(Value::as_str).filter(|v| !v.is_empty());
     object.meta_mut().resource_version = version.map(str::to_owned);

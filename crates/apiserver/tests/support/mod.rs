@@ -80,7 +80,12 @@ impl Server {
 
     /// One request over a connection of its own.
     pub async fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
-        request(self.address, method, path, headers, body).await
+        self.send(method, path, headers, body.as_bytes()).await
+    }
+
+    /// One request whose body may be anything, over a connection of its own.
+    pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        send(self.address, method, path, headers, body).await
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -115,6 +120,16 @@ pub async fn request(
     headers: &[(&str, &str)],
     body: &str,
 ) -> Answer {
+    send(address, method, path, headers, body.as_bytes()).await
+}
+
+async fn send(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Answer {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let mut text = format!(
         "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {}\r\n",
@@ -124,8 +139,9 @@ pub async fn request(
         text.push_str(&format!("{name}: {value}\r\n"));
     }
     text.push_str("\r\n");
-    text.push_str(body);
     stream.write_all(text.as_bytes()).await.unwrap();
+    // A server that has seen enough of a body answers before its end.
+    let _ = stream.write_all(body).await;
     let mut bytes = Vec::new();
     let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut bytes)).await;
     read.expect("an answer in time").unwrap();

@@ -1,8 +1,9 @@
-//! Text of clients to JSON trees: JSON and YAML with bounds on depth and size, and duplicate keys for strict
+//! Documents of clients to JSON trees: JSON, YAML and CBOR with bounds on depth and size, and duplicate keys for strict
 //! field validation.
 //!
-//! Deliberately absent: protobuf and CBOR, typed objects (crate `api`), and media type negotiation.
+//! Deliberately absent: protobuf, typed objects (crate `api`), and media type negotiation.
 
+pub mod cbor;
 pub mod json;
 mod print;
 pub mod yaml;
