@@ -69,54 +69,6 @@ pub trait Kind: Object + Clone + Default + PartialEq {
     fn from_json(json: &[u8]) -> Result<Self, DecodeError>;
 }
 
-/// The end of the JSON value that starts at `from`; the text is known to be JSON.
-pub(crate) fn value_end(json: &[u8], from: usize) -> usize {
-    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
-    for (at, byte) in json.iter().enumerate().skip(from) {
-        match (in_string, byte) {
-            (true, _) if escaped => escaped = false,
-            (true, b'\\') => escaped = true,
-            (true, b'"') => in_string = false,
-            (true, _) => {}
-            (false, b'"') => in_string = true,
-            (false, b'{' | b'[') => depth += 1,
-            (false, b'}' | b']' | b',') if depth == 0 => return at,
-            (false, b'}' | b']') => depth -= 1,
-            (false, _) => {}
-        }
-    }
-    json.len()
-}
-
-/// Moves `metadata` right behind `apiVersion` and `kind`, which come first already. Types with fields that sort
-/// before it (`data`, `binaryData`, …) are written in another order; what is written has no white space.
-#[doc(hidden)]
-pub fn metadata_first(json: Vec<u8>) -> Vec<u8> {
-    const KEY: &[u8] = b"\"metadata\":";
-    let (mut at, mut head) = (1, None);
-    while at < json.len() {
-        let Some(colon) = json[at..].iter().position(|b| *b == b':').map(|found| at + found) else { break };
-        let end = value_end(&json, colon + 1);
-        if json[at..].starts_with(KEY) {
-            let Some(head) = head.filter(|head| *head != at) else { return json };
-            let mut out = Vec::with_capacity(json.len());
-            out.extend_from_slice(&json[..head]);
-            out.extend_from_slice(&json[at..end]);
-            out.push(b',');
-            // What stood between, without the comma before metadata's old place, and the rest.
-            out.extend_from_slice(&json[head..at - 1]);
-            out.extend_from_slice(&json[end..]);
-            return out;
-        }
-        let fixed = json[at..].starts_with(b"\"apiVersion\":") || json[at..].starts_with(b"\"kind\":");
-        if !fixed {
-            head.get_or_insert(at);
-        }
-        at = end + 1;
-    }
-    json
-}
-
 /// Maps k8s-openapi's scope types to a flag.
 pub trait Scope {
     /// Whether objects live in namespaces.
@@ -155,7 +107,7 @@ macro_rules! kind {
             }
             fn to_json(&self) -> Vec<u8> {
                 // Writing to memory fails only for maps with keys that are not strings; the API has none.
-                $crate::object::metadata_first(serde_json::to_vec(self).unwrap_or_default())
+                machinery::codec::scan::metadata_first(serde_json::to_vec(self).unwrap_or_default())
             }
             fn clone_object(&self) -> Box<dyn $crate::Object> {
                 Box::new(self.clone())
@@ -185,31 +137,4 @@ macro_rules! kind {
             }
         }
     )+ };
-}
-
-#[cfg(test)]
-mod tests {
-    use super::metadata_first;
-
-    #[test]
-    fn metadata_moves_to_the_front() {
-        let rows = [
-            (
-                r#"{"apiVersion":"v1","kind":"A","data":{"x":"}\"metadata\":{"},"metadata":{"n":[1]},"z":1}"#,
-                r#"{"apiVersion":"v1","kind":"A","metadata":{"n":[1]},"data":{"x":"}\"metadata\":{"},"z":1}"#,
-            ),
-            (
-                r#"{"apiVersion":"v1","kind":"A","data":{"metadata":{"inner":1}},"metadata":{}}"#,
-                r#"{"apiVersion":"v1","kind":"A","metadata":{},"data":{"metadata":{"inner":1}}}"#,
-            ),
-            (
-                r#"{"apiVersion":"v1","kind":"A","metadata":{},"spec":{}}"#,
-                r#"{"apiVersion":"v1","kind":"A","metadata":{},"spec":{}}"#,
-            ),
-            (r#"{"apiVersion":"v1","kind":"A"}"#, r#"{"apiVersion":"v1","kind":"A"}"#),
-        ];
-        for (before, after) in rows {
-            assert_eq!(String::from_utf8(metadata_first(before.as_bytes().to_vec())).unwrap(), after);
-        }
-    }
 }

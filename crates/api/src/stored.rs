@@ -7,10 +7,11 @@
 //! The decoded forms that are kept have no managed fields: as trees they take more memory than all the rest of an
 //! object, and nobody but the registry, which decodes for itself, wants them.
 
-use crate::object::{DecodeError, Kind, Object, value_end};
+use crate::object::{DecodeError, Kind, Object};
 use crate::resource::Strategy;
 use bytes::Bytes;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use machinery::codec::scan::value_end;
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -133,14 +134,26 @@ impl StoredObject {
         if let Some(object) = self.object.get() {
             return object.meta();
         }
-        self.meta.get_or_init(|| {
-            let slim = self.slim();
-            let end = value_end(&slim, self.splice_at - 1);
-            let mut meta: ObjectMeta =
-                serde_json::from_slice(&slim[self.splice_at - 1..end]).unwrap_or_default();
-            meta.resource_version = (self.revision > 0).then(|| self.revision.to_string());
-            Box::new(meta)
-        })
+        self.meta.get_or_init(|| Box::new(self.parse_meta()))
+    }
+
+    /// The same for who looks at it once and then never again: what was parsed for that is not kept, as it takes half
+    /// the memory of a small object.
+    pub fn read_meta<T>(&self, read: impl FnOnce(&ObjectMeta) -> T) -> T {
+        match (self.object.get(), self.meta.get()) {
+            (Some(object), _) => read(object.meta()),
+            (None, Some(meta)) => read(meta),
+            (None, None) => read(&self.parse_meta()),
+        }
+    }
+
+    fn parse_meta(&self) -> ObjectMeta {
+        let slim = self.slim();
+        let end = value_end(&slim, self.splice_at - 1);
+        let mut meta: ObjectMeta =
+            serde_json::from_slice(&slim[self.splice_at - 1..end]).unwrap_or_default();
+        meta.resource_version = (self.revision > 0).then(|| self.revision.to_string());
+        meta
     }
 
     /// The object with everything that is stored, decoded anew.
@@ -193,6 +206,8 @@ mod tests {
             String::from_utf8(stored.to_json()).unwrap(),
             r#"{"apiVersion":"v1","kind":"Pod","metadata":{"resourceVersion":"7","name":"a"}}"#
         );
+        assert_eq!(stored.read_meta(|meta| meta.name.clone()).as_deref(), Some("a"));
+        assert!(stored.meta.get().is_none(), "what was looked at once is not kept");
         assert_eq!(stored.meta().resource_version.as_deref(), Some("7"));
         assert!(StoredObject::new(1, Bytes::from_static(b"{}")).is_err());
     }

@@ -79,12 +79,12 @@ pub async fn authenticate(
 ) -> Result<Arc<UserInfo>, Status> {
     let mut found = None;
     for authenticator in context.authenticators.get().into_iter().flatten() {
-        if let Some(user) = authenticator.authenticate(request, connection).await? {
+        if let Some(user) = authenticator.identify(request, connection).await? {
             found = Some(user);
             break;
         }
     }
-    found.map(|user| Arc::new(authenticated(user))).ok_or_else(Status::unauthorized)
+    found.ok_or_else(Status::unauthorized)
 }
 
 /// Who a request is served as: its sender or, with `Impersonate-*` headers, whom the sender may act as.

@@ -107,7 +107,7 @@ fn read(leaf: &CertificateDer<'_>, fingerprint: &Fingerprint) -> Option<Known> {
     let validity = certificate.validity();
     let time = |seconds: i64| u64::try_from(seconds).ok().map(|s| UNIX_EPOCH + Duration::from_secs(s));
     Some(Known {
-        user: Arc::new(UserInfo { name, uid, groups, extra: extra.into() }),
+        user: Arc::new(super::authenticated(UserInfo { name, uid, groups, extra: extra.into() })),
         not_before: time(validity.not_before.timestamp())?,
         not_after: time(validity.not_after.timestamp())?,
     })
@@ -130,5 +130,13 @@ impl Authenticator for ClientCertificates {
         connection: &ConnInfo,
     ) -> Result<Option<UserInfo>, Status> {
         Ok(self.0.identify(connection).map(|user| (*user).clone()))
+    }
+
+    async fn identify(
+        &self,
+        _: &http::request::Parts,
+        connection: &ConnInfo,
+    ) -> Result<Option<Arc<UserInfo>>, Status> {
+        Ok(self.0.identify(connection))
     }
 }

@@ -106,6 +106,15 @@ pub trait Authenticator: Send + Sync {
         request: &http::request::Parts,
         connection: &ConnInfo,
     ) -> Result<Option<UserInfo>, Status>;
+    /// The same with the group of everyone who was identified, shared where the authenticator remembers it.
+    async fn identify(
+        &self,
+        request: &http::request::Parts,
+        connection: &ConnInfo,
+    ) -> Result<Option<Arc<UserInfo>>, Status> {
+        let user = self.authenticate(request, connection).await?;
+        Ok(user.map(|user| Arc::new(crate::authn::authenticated(user))))
+    }
     /// Whose `token` this is, for TokenReview; `audiences` are those that the asker accepts, empty means the API
     /// server's own. `Ok(None)` when it is of no kind that this authenticator knows.
     async fn review(&self, token: &str, audiences: &[String]) -> Result<Option<Identified>, Status> {

@@ -20,6 +20,7 @@ use http_body_util::BodyExt;
 use machinery::{Reason, Status};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How the media types of server-side apply begin.
@@ -37,6 +38,7 @@ struct Inner {
     resources: Resources,
     site: discovery::Site,
     metrics: Arc<Metrics>,
+    audit_ids: AuditIds,
     timeout: Duration,
     auditor: Option<Arc<Auditor>>,
 }
@@ -59,7 +61,8 @@ impl Front {
         };
         let site = discovery::Site::new(registry, metrics.clone(), &context.config, tasks.stopping().clone());
         let timeout = context.config.request_timeout;
-        Self { inner: Arc::new(Inner { context, resources, site, metrics, timeout, auditor }) }
+        let audit_ids = AuditIds::new();
+        Self { inner: Arc::new(Inner { context, resources, site, metrics, audit_ids, timeout, auditor }) }
     }
 }
 
@@ -91,6 +94,30 @@ fn is_one_object(request: &Request) -> bool {
         (_, 1) => !matches!(first, Some("watch" | "proxy")),
         (_, 3) => first == Some("namespaces"),
         _ => false,
+    }
+}
+
+/// Names of requests: they have to differ, not to be hard to guess.
+struct AuditIds {
+    first: u64,
+    count: AtomicU64,
+}
+
+impl AuditIds {
+    fn new() -> Self {
+        Self { first: rand::random(), count: AtomicU64::new(0) }
+    }
+
+    /// A UUID: where the server began and a number, scattered (the finalizer of SplitMix64).
+    fn next(&self) -> String {
+        let scatter = |mut bits: u64| {
+            bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            bits ^ (bits >> 31)
+        };
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        let (high, low) = (scatter(self.first ^ number), scatter(number.wrapping_add(self.first)));
+        crate::registry::uid_of((u128::from(high) << 64 | u128::from(low)).to_be_bytes())
     }
 }
 
@@ -129,7 +156,7 @@ impl Inner {
             response = response.map(|body| body.map_frame(keep).boxed_unsync());
         }
         let headers = response.headers_mut();
-        let fresh = || HeaderValue::try_from(crate::registry::fresh_uid()).ok();
+        let fresh = || HeaderValue::try_from(self.audit_ids.next()).ok();
         // A recorded request has the id of its record.
         if !headers.contains_key(&AUDIT_ID)
             && let Some(id) = audit_id.filter(|id| id.len() <= 64).or_else(fresh)

@@ -59,8 +59,13 @@ impl Registry {
             options: super::update::options_json("CreateOptions", options),
             warnings: crate::contract::Warnings::default(),
         };
+        let mut next = Some(object);
         for attempt in 1..=NAME_ATTEMPTS {
-            let mut attempt_object = object.clone_object();
+            // Only a generated name is tried again.
+            let Some(mut attempt_object) = next.take() else { break };
+            if generated {
+                next = Some(attempt_object.clone_object());
+            }
             self.prepare(def, attempt_object.as_mut(), generated.then_some(prefix.as_str()), now);
             if !tracked {
                 self.track_create(caller, def, attempt_object.as_mut(), options)?;
@@ -174,7 +179,23 @@ impl Registry {
 
 /// A random UID (version 4, RFC 9562) from the thread's generator, which needs no system call for each.
 pub(crate) fn fresh_uid() -> String {
-    uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string()
+    uid_of(rand::random())
+}
+
+/// The UUID (version 4, RFC 9562) of these bits.
+pub(crate) fn uid_of(mut bits: [u8; 16]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bits[6] = bits[6] & 0x0f | 0x40;
+    bits[8] = bits[8] & 0x3f | 0x80;
+    let mut text = String::with_capacity(36);
+    for (at, byte) in bits.iter().enumerate() {
+        if matches!(at, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 0x0f)]));
+    }
+    text
 }
 
 /// The namespace of the body must be that of the path; a missing one is filled in.
@@ -200,4 +221,16 @@ pub(super) fn check_namespace(
         meta.namespace = None;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uids_are_random_uuids() {
+        let text = uid_of([0xff; 16]);
+        assert_eq!(text, "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert_eq!(uuid::Uuid::parse_str(&fresh_uid()).unwrap().get_version_num(), 4);
+    }
 }

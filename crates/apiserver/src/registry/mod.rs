@@ -21,7 +21,7 @@ mod scale;
 mod update;
 
 pub use caller::Caller;
-pub(crate) use create::fresh_uid;
+pub(crate) use create::{fresh_uid, uid_of};
 pub(crate) use policy::returns_deleted;
 pub use scale::ScaleBody;
 pub use update::{At, Current, Written};
@@ -165,7 +165,12 @@ impl Registry {
 
     /// The resource of a path; 404 when it is not served.
     pub fn resource(&self, gvr: &GroupVersionResource) -> Result<Arc<ResourceDef>, Status> {
-        self.resources.load().get(gvr).cloned().ok_or_else(Status::no_such_path)
+        self.resource_at(&gvr.group, &gvr.version, &gvr.resource)
+    }
+
+    /// The resource of a path; 404 when it is not served.
+    pub fn resource_at(&self, group: &str, version: &str, plural: &str) -> Result<Arc<ResourceDef>, Status> {
+        self.resources.load().find(group, version, plural).cloned().ok_or_else(Status::no_such_path)
     }
 
     pub(crate) fn plugins(&self) -> Result<&Plugins, Status> {
@@ -185,8 +190,10 @@ impl Registry {
 
     /// The implementation of a computed resource.
     pub fn virtual_resource(&self, def: &ResourceDef) -> Option<Arc<dyn VirtualResource>> {
-        let key = (def.gvk.group.to_string(), def.plural.to_string());
-        self.plugins.get()?.virtuals.get(&key).cloned()
+        // A handful: looking through them takes less than making a key.
+        let mut all = self.plugins.get()?.virtuals.iter();
+        let found = all.find(|((group, plural), _)| def.plural == *plural && def.gvk.group == *group);
+        found.map(|(_, computed)| computed.clone())
     }
 
     /// Now, in whole seconds as the API stores times.

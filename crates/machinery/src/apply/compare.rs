@@ -43,16 +43,24 @@ impl Comparison {
         }
     }
 
-    fn put(&mut self, element: PathElement, change: Change, below: Comparison) {
+    /// Adds what happened to the part of `element`, which is only made where something did.
+    fn put(&mut self, element: impl Fn() -> PathElement, change: Change, below: Comparison) {
         match change {
             Change::None => {}
-            Change::Added => self.added.insert(element.clone()),
-            Change::Removed => self.removed.insert(element.clone()),
-            Change::Modified => self.modified.insert(element.clone()),
+            Change::Added => self.added.insert(element()),
+            Change::Removed => self.removed.insert(element()),
+            Change::Modified => self.modified.insert(element()),
         }
-        self.added.insert_child(element.clone(), below.added);
-        self.removed.insert_child(element.clone(), below.removed);
-        self.modified.insert_child(element, below.modified);
+        let parts = [
+            (&mut self.added, below.added),
+            (&mut self.removed, below.removed),
+            (&mut self.modified, below.modified),
+        ];
+        for (set, below) in parts {
+            if !below.is_empty() {
+                set.insert_child(element(), below);
+            }
+        }
     }
 }
 
@@ -117,7 +125,7 @@ impl<S: Schema> Typed<'_, S> {
             let after_or = after.or_else(|| implied(new, before));
             let mut below = Comparison::default();
             let change = self.walk(child.ty, before_or, after_or, &mut below);
-            out.put(PathElement::field(name), change, below);
+            out.put(|| PathElement::field(name), change, below);
         }
     }
 
@@ -137,7 +145,7 @@ impl<S: Schema> Typed<'_, S> {
             } else {
                 self.walk(ty, before.first().copied(), after.first().copied(), &mut below)
             };
-            out.put(element, change, below);
+            out.put(|| element.clone(), change, below);
         };
         for (element, before) in old {
             let after = new.remove(&element).unwrap_or_default();

@@ -91,7 +91,7 @@ impl Managed {
     /// Takes `set` from every manager.
     pub(super) fn strip(&mut self, set: &FieldSet) {
         for entry in self.0.values_mut() {
-            entry.set = entry.set.difference(set);
+            entry.set.subtract(set);
         }
         self.prune();
     }

@@ -118,15 +118,20 @@ pub fn update<S: Schema>(schema: &S, ty: S::Type, live: Option<&Value>, new: &mu
     let changes = typed.compare(Some(ty), live.unwrap_or(&nothing), new);
     let changes = changes.exclude(write.reset);
     let manager = write.manager(false);
-    let taken = changes.modified.union(&changes.added);
-    for (other, entry) in &mut managed.0 {
-        if *other != manager {
-            entry.set = entry.set.difference(&taken).difference(&changes.removed);
+    let mut taken = changes.modified;
+    taken.absorb(changes.added);
+    let mut own = FieldSet::new();
+    for (known, entry) in &mut managed.0 {
+        entry.set.subtract(&changes.removed);
+        if *known == manager {
+            own = std::mem::take(&mut entry.set);
+        } else {
+            entry.set.subtract(&taken);
         }
     }
-    let old = managed.0.get(&manager).map(|entry| entry.set.clone()).unwrap_or_default();
-    let own = old.difference(&changes.removed).union(&taken);
-    if !taken.difference(&STRIPPED).is_empty() {
+    let is_change = !taken.is_within(&STRIPPED);
+    own.absorb(taken);
+    if is_change {
         managed.0.insert(manager, write.entry(own));
     } else if let Some(entry) = managed.0.get_mut(&manager) {
         // Whoever only removes fields keeps the time of the last change.

@@ -127,6 +127,41 @@ impl FieldSet {
         out
     }
 
+    /// Takes the paths of `other` away.
+    pub(super) fn subtract(&mut self, other: &Self) {
+        for member in &other.members {
+            self.members.remove(member);
+        }
+        for (element, theirs) in &other.children {
+            let Some(ours) = self.children.get_mut(element) else { continue };
+            ours.subtract(theirs);
+            if ours.is_empty() {
+                self.children.remove(element);
+            }
+        }
+    }
+
+    /// Adds the paths of `other`.
+    pub(super) fn absorb(&mut self, mut other: Self) {
+        self.members.append(&mut other.members);
+        for (element, theirs) in other.children {
+            match self.children.get_mut(&element) {
+                Some(ours) => ours.absorb(theirs),
+                None => {
+                    self.children.insert(element, theirs);
+                }
+            }
+        }
+    }
+
+    /// Whether every path is one of `other` too.
+    pub(super) fn is_within(&self, other: &Self) -> bool {
+        self.members.is_subset(&other.members)
+            && self.children.iter().all(|(element, ours)| {
+                ours.is_empty() || other.children.get(element).is_some_and(|theirs| ours.is_within(theirs))
+            })
+    }
+
     /// Every path, printed as conflicts print it, in order.
     pub fn paths(&self) -> Vec<String> {
         let mut out = Vec::new();
@@ -249,6 +284,12 @@ mod tests {
             prop_assert_eq!(paths(&a.intersection(&b)), pa.intersection(&pb).cloned().collect::<BTreeSet<_>>());
             prop_assert_eq!(paths(&a.difference(&b)), pa.difference(&pb).cloned().collect::<BTreeSet<_>>());
             prop_assert!(a.recursive_difference(&b).difference(&a.difference(&b)).is_empty());
+            let (mut less, mut more) = (a.clone(), a.clone());
+            less.subtract(&b);
+            prop_assert_eq!(&less, &a.difference(&b));
+            more.absorb(b.clone());
+            prop_assert_eq!(&more, &a.union(&b));
+            prop_assert_eq!(a.is_within(&b), less.is_empty());
             prop_assert_eq!(FieldSet::from_fields(&a.to_fields()), Some(a));
         }
     }

@@ -6,6 +6,7 @@
 pub mod cbor;
 pub mod json;
 mod print;
+pub mod scan;
 pub mod yaml;
 
 use serde_json::Value;
