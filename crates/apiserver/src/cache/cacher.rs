@@ -63,6 +63,19 @@ pub struct Load {
     pub watchers: usize,
 }
 
+impl Snapshot {
+    /// The objects whose keys start with `prefix` and come after `last`, in order.
+    pub(super) fn after<'a>(
+        &'a self,
+        prefix: &'a str,
+        last: &'a str,
+    ) -> impl Iterator<Item = (&'a Arc<str>, &'a Arc<StoredObject>)> {
+        self.objects
+            .range::<_, str>((Bound::Excluded(last), Bound::Unbounded))
+            .take_while(move |(key, _)| key.starts_with(prefix))
+    }
+}
+
 enum Phase {
     /// Being listed; what happens meanwhile waits here.
     Loading(Vec<(i64, Event)>),

@@ -21,10 +21,43 @@ pub struct Page {
     pub revision: i64,
     /// The objects, ordered by key.
     pub items: Vec<Arc<StoredObject>>,
+    /// What follows them, from [`list_for_stream`] only.
+    pub walk: Option<Walk>,
     /// Token of the next page.
     pub continue_token: Option<String>,
     /// How many objects follow, where known.
     pub remaining: Option<u64>,
+}
+
+/// Bytes of objects that are gathered before the rest is left to a [`Walk`].
+const AT_ONCE: usize = 256 * 1024;
+/// Objects that a walk gives at a time.
+const STEP: usize = 64;
+
+/// The rest of a list, read from its snapshot when it is wanted: the first byte does not wait for the last object, and
+/// nothing grows with their number.
+#[derive(Debug)]
+pub struct Walk {
+    snapshot: Snapshot,
+    prefix: String,
+    /// The last object that was given.
+    last: Arc<str>,
+}
+
+impl Walk {
+    /// The next objects; none at the end.
+    pub fn step(&mut self) -> Vec<Arc<StoredObject>> {
+        let mut found = Vec::with_capacity(STEP);
+        let mut last = None;
+        for (key, object) in self.snapshot.after(&self.prefix, &self.last).take(STEP) {
+            found.push(object.clone());
+            last = Some(key);
+        }
+        if let Some(last) = last.cloned() {
+            self.last = last;
+        }
+        found
+    }
 }
 
 /// How recent a list must be.
@@ -138,6 +171,26 @@ pub async fn list(
     selection: &Selection,
     options: &ListOptions,
 ) -> Result<Page, Status> {
+    read(feed, cacher, selection, options, usize::MAX).await
+}
+
+/// The same; of a long list without selectors and limit only the beginning is gathered.
+pub async fn list_for_stream(
+    feed: &Feed,
+    cacher: &Cacher,
+    selection: &Selection,
+    options: &ListOptions,
+) -> Result<Page, Status> {
+    read(feed, cacher, selection, options, AT_ONCE).await
+}
+
+async fn read(
+    feed: &Feed,
+    cacher: &Cacher,
+    selection: &Selection,
+    options: &ListOptions,
+    at_once: usize,
+) -> Result<Page, Status> {
     let freshness = freshness(options)?;
     let token = options.continue_token.as_deref().map(Token::decode).transpose()?;
     if token.is_some() && !matches!(freshness, Freshness::Consistent | Freshness::Any) {
@@ -171,7 +224,28 @@ pub async fn list(
         (Freshness::Any, None) => 0,
         _ => usize::try_from(options.limit).unwrap_or(usize::MAX),
     };
+    if limit == 0 && start.is_empty() && at_once < usize::MAX && selection.is_whole_prefix() {
+        return Ok(beginning(snapshot, selection.prefix(), at_once));
+    }
     Ok(page(feed, cacher, snapshot, selection, &start, limit))
+}
+
+/// So much of everything with a prefix, and a walk through the rest.
+fn beginning(snapshot: Snapshot, prefix: &str, at_once: usize) -> Page {
+    let mut page = Page { revision: snapshot.revision, ..Page::default() };
+    let (mut bytes, mut last) = (0, None);
+    for (key, object) in snapshot.range(prefix, "") {
+        if bytes >= at_once {
+            break;
+        }
+        bytes += object.raw().len();
+        page.items.push(object.clone());
+        last = Some(key.clone());
+    }
+    if let Some(last) = last.filter(|_| bytes >= at_once) {
+        page.walk = Some(Walk { snapshot, prefix: prefix.to_owned(), last });
+    }
+    page
 }
 
 fn page(
@@ -238,6 +312,28 @@ mod tests {
             resource_version_match: kind.map(str::to_owned),
             limit,
             ..ListOptions::default()
+        }
+    }
+
+    #[test]
+    fn a_walk_gives_what_follows_and_nothing_else() {
+        let object = || {
+            let raw = Bytes::from_static(br#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"}}"#);
+            Arc::new(StoredObject::new(1, raw).unwrap())
+        };
+        let key = |namespace: &str, number: usize| Arc::from(format!("{namespace}/{number:04}"));
+        let namespaces = ["a", "b", "c"];
+        let keys = namespaces.iter().flat_map(|namespace| (0..300).map(move |number| key(namespace, number)));
+        let snapshot = Snapshot { revision: 7, objects: keys.map(|key| (key, object())).collect() };
+        for (at_once, prefix, expected) in [(1, "b/", 300), (600, "b/", 300), (1, "", 900), (1, "d/", 0)] {
+            let mut page = beginning(snapshot.clone(), prefix, at_once);
+            let mut found = page.items.clone();
+            while let Some(step) = page.walk.as_mut().map(Walk::step).filter(|step| !step.is_empty()) {
+                found.extend(step);
+            }
+            let all: Vec<_> = snapshot.range(prefix, "").map(|(_, object)| object.clone()).collect();
+            assert_eq!(found.len(), expected, "{prefix:?}, {at_once} bytes at once");
+            assert!(found.iter().zip(&all).all(|(one, other)| Arc::ptr_eq(one, other)));
         }
     }
 

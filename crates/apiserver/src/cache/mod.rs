@@ -20,6 +20,6 @@ pub use cacher::{Cacher, Load, Snapshot};
 pub use event::{CacheEvent, Change, Encoding};
 pub use feed::Feed;
 pub(crate) use list::CONTINUE_CAUSE;
-pub use list::{Page, list};
+pub use list::{Page, Walk, list, list_for_stream};
 pub use selection::Selection;
 pub use watch::{Deliveries, Delivery, watch};

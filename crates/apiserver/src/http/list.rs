@@ -4,7 +4,7 @@ use super::compress::{self, Gzip};
 use super::negotiate::{Form, Media};
 use super::respond::{Answer, bytes_response};
 use super::table;
-use crate::cache::Page;
+use crate::cache::{Page, Walk};
 use api::{ResourceDef, StoredObject};
 use bytes::Bytes;
 use component::serve::{BoxError, Response};
@@ -32,10 +32,15 @@ pub(super) fn metadata(page: &Page) -> Value {
 /// Writes one item of a list.
 type Item = Box<dyn Fn(&StoredObject, &mut Vec<u8>) + Send>;
 
+/// Whether lists are written object by object; all others need the whole list at once.
+pub(super) fn streams(answer: &Answer) -> bool {
+    answer.media == Media::Json && !answer.pretty
+}
+
 /// The response of a list.
 pub(super) fn response(answer: &Answer, def: &Arc<ResourceDef>, page: Page) -> Response {
     let gvk = GroupVersionKind { kind: def.list_kind.clone(), ..def.gvk.clone() };
-    if answer.media != Media::Json || answer.pretty {
+    if !streams(answer) {
         return match tree(answer, def, &gvk, &page) {
             Ok(value) => answer.value(200, &value),
             Err(status) => answer.status(&status),
@@ -71,7 +76,7 @@ pub(super) fn response(answer: &Answer, def: &Arc<ResourceDef>, page: Page) -> R
             )
         }
     };
-    stream(answer, head.into_bytes(), page.items, item)
+    stream(answer, head.into_bytes(), page, item)
 }
 
 fn write_value(out: &mut Vec<u8>, value: &Value) {
@@ -82,6 +87,7 @@ fn write_value(out: &mut Vec<u8>, value: &Value) {
 struct Pieces {
     out: Vec<u8>,
     items: std::vec::IntoIter<Arc<StoredObject>>,
+    walk: Option<Walk>,
     first: bool,
     done: bool,
     item: Item,
@@ -89,13 +95,22 @@ struct Pieces {
 }
 
 impl Pieces {
+    /// The next object of the list.
+    fn object(&mut self) -> Option<Arc<StoredObject>> {
+        if let Some(object) = self.items.next() {
+            return Some(object);
+        }
+        self.items = self.walk.as_mut()?.step().into_iter();
+        self.items.next()
+    }
+
     /// The next piece of plain bytes.
     fn plain(&mut self) -> Option<Vec<u8>> {
         if self.done {
             return None;
         }
         while self.out.len() < CHUNK {
-            let Some(object) = self.items.next() else {
+            let Some(object) = self.object() else {
                 self.done = true;
                 self.out.extend_from_slice(b"]}\n");
                 break;
@@ -120,11 +135,14 @@ impl Pieces {
     }
 }
 
-fn stream(answer: &Answer, head: Vec<u8>, items: Vec<Arc<StoredObject>>, item: Item) -> Response {
+fn stream(answer: &Answer, head: Vec<u8>, page: Page, item: Item) -> Response {
+    let Page { items, walk, .. } = page;
+    // What there is to walk through comes after more than any threshold.
     let size: usize = items.iter().map(|object| object.raw().len()).sum();
     let compressed = answer.gzip && size > compress::THRESHOLD;
     let gzip = compressed.then(Gzip::new);
-    let mut pieces = Pieces { out: head, items: items.into_iter(), first: true, done: false, item, gzip };
+    let mut pieces =
+        Pieces { out: head, items: items.into_iter(), walk, first: true, done: false, item, gzip };
     if size < CHUNK && !compressed {
         // What is written may be larger than what is stored: rows, resource versions.
         let mut whole = Vec::with_capacity(CHUNK);

@@ -13,7 +13,7 @@ use api::{ResourceDef, StoredObject, Verb};
 use bytes::Bytes;
 use component::serve::{Request, Response};
 use futures::StreamExt;
-use machinery::{GroupResource, GroupVersionResource, Status};
+use machinery::{GroupResource, Status};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -49,8 +49,7 @@ impl Resources {
         info: &RequestInfo,
         request: Request,
     ) -> Result<Response, Status> {
-        let gvr = GroupVersionResource::new(info.group.clone(), info.version.clone(), info.resource.clone());
-        let def = self.registry.resource(&gvr)?;
+        let def = self.registry.resource_at(&info.group, &info.version, &info.resource)?;
         if !def.namespaced && !info.namespace.is_empty() && info.resource != "namespaces" {
             return Err(Status::no_such_path());
         }
@@ -159,7 +158,12 @@ impl Call<'_> {
 
     async fn list(self) -> Result<Response, Status> {
         let options = self.info.query.list_options()?;
-        let page = self.registry().list(&self.def, self.namespace(), &options).await?;
+        let (registry, namespace) = (self.registry(), self.namespace());
+        let page = if list::streams(&self.answer) {
+            registry.list_for_stream(&self.def, namespace, &options).await?
+        } else {
+            registry.list(&self.def, namespace, &options).await?
+        };
         if binary::applies(&self.answer) {
             return binary::list(self.answer, self.def, page).await;
         }

@@ -64,6 +64,21 @@ impl Registry {
         Ok(page)
     }
 
+    /// The same for whoever reads the page's walk too. Objects that have to be converted are all on the page.
+    pub async fn list_for_stream(
+        &self,
+        def: &Arc<ResourceDef>,
+        namespace: &str,
+        options: &ListOptions,
+    ) -> Result<Page, Status> {
+        if def.conversion.is_some() {
+            return self.list(def, namespace, options).await;
+        }
+        let selection = self.selection(def, namespace, options)?;
+        let cache = self.feed.cache(&def.storage).await?;
+        cache::list_for_stream(&self.feed, &cache, &selection, options).await
+    }
+
     /// Watches a collection; objects are as stored, see [`Registry::served`].
     pub async fn watch(
         &self,
