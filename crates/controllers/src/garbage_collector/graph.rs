@@ -19,7 +19,7 @@ pub(super) type Uid = Arc<str>;
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     /// How to reach it; `None` for a virtual node whose kind nobody serves.
-    pub(super) resource: Option<Resource>,
+    pub(super) resource: Option<Arc<Resource>>,
     pub(super) key: ObjectKey,
     pub(super) owners: Vec<OwnerReference>,
     pub(super) dependents: HashSet<Uid>,
@@ -54,6 +54,8 @@ pub(super) struct Graph {
     nodes: HashMap<Uid, Node>,
     /// UIDs by resource, for lists that replace each other.
     by_resource: HashMap<GroupVersionResource, HashSet<Uid>>,
+    /// One copy of each name for all objects in it.
+    namespaces: HashSet<Arc<str>>,
 }
 
 fn has(meta: &ObjectMeta, finalizer: &str) -> bool {
@@ -66,19 +68,9 @@ impl Graph {
     }
 
     /// An object is there, new or changed.
-    pub(super) fn upsert(&mut self, resource: &Resource, object: &StoredObject) -> Vec<Task> {
-        let meta = object.meta();
-        let Some(uid) = meta.uid.as_deref().map(Uid::from) else { return Vec::new() };
-        let deleting = meta.deletion_timestamp.is_some();
-        let mut next = Node {
-            resource: Some(resource.clone()),
-            key: ObjectKey::of(meta),
-            owners: meta.owner_references.clone().unwrap_or_default(),
-            dependents: HashSet::new(),
-            deleting,
-            waits: deleting && has(meta, FOREGROUND),
-            orphans: deleting && has(meta, ORPHAN),
-            is_virtual: false,
+    pub(super) fn upsert(&mut self, resource: &Arc<Resource>, object: &StoredObject) -> Vec<Task> {
+        let Some((uid, mut next)) = object.read_meta(|meta| self.node(resource, meta)) else {
+            return Vec::new();
         };
         let old = self.nodes.remove(&uid);
         if let Some(old) = &old {
@@ -113,6 +105,32 @@ impl Graph {
             }
         }
         tasks
+    }
+
+    fn node(&mut self, resource: &Arc<Resource>, meta: &ObjectMeta) -> Option<(Uid, Node)> {
+        let uid = meta.uid.as_deref().map(Uid::from)?;
+        let deleting = meta.deletion_timestamp.is_some();
+        let namespace = self.namespace(meta.namespace.as_deref().unwrap_or_default());
+        let node = Node {
+            resource: Some(resource.clone()),
+            key: ObjectKey { namespace, name: meta.name.as_deref().unwrap_or_default().into() },
+            owners: meta.owner_references.clone().unwrap_or_default(),
+            dependents: HashSet::new(),
+            deleting,
+            waits: deleting && has(meta, FOREGROUND),
+            orphans: deleting && has(meta, ORPHAN),
+            is_virtual: false,
+        };
+        Some((uid, node))
+    }
+
+    fn namespace(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.namespaces.get(name) {
+            return known.clone();
+        }
+        let fresh: Arc<str> = name.into();
+        self.namespaces.insert(fresh.clone());
+        fresh
     }
 
     fn link(&mut self, owner: &OwnerReference, namespace: &Arc<str>, dependent: &Uid, tasks: &mut Vec<Task>) {
@@ -164,6 +182,10 @@ impl Graph {
         {
             all.remove(&uid);
         }
+        // The set's own and the node's: nobody else is in that namespace.
+        if Arc::strong_count(&node.key.namespace) <= 2 {
+            self.namespaces.remove(&node.key.namespace);
+        }
         for owner in &node.owners {
             self.unlink(&owner.uid, &uid, &mut tasks);
         }
@@ -172,9 +194,13 @@ impl Graph {
     }
 
     /// These are all objects of a resource.
-    pub(super) fn reset(&mut self, resource: &Resource, objects: &[Arc<StoredObject>]) -> Vec<Task> {
-        let present: HashSet<&str> =
-            objects.iter().filter_map(|object| object.meta().uid.as_deref()).collect();
+    pub(super) fn reset(
+        &mut self,
+        resource: &Arc<Resource>,
+        objects: &[Arc<StoredObject>],
+    ) -> Vec<Task> {
+        let uids = objects.iter().filter_map(|object| object.read_meta(|meta| meta.uid.clone()));
+        let present: HashSet<String> = uids.collect();
         let known = self.by_resource.get(&resource.gvr);
         let gone: Vec<Uid> =
             known.into_iter().flatten().filter(|uid| !present.contains(&***uid)).cloned().collect();
@@ -214,12 +240,12 @@ mod tests {
     use super::*;
     use machinery::GroupVersionKind;
 
-    fn resource() -> Resource {
-        Resource {
+    fn resource() -> Arc<Resource> {
+        Arc::new(Resource {
             gvr: GroupVersionResource::new("", "v1", "configmaps"),
             gvk: GroupVersionKind::new("", "v1", "ConfigMap"),
             namespaced: true,
-        }
+        })
     }
 
     fn object(uid: &str, owner: Option<&str>, more: &str) -> Arc<StoredObject> {
@@ -261,5 +287,8 @@ mod tests {
         assert_eq!(graph.blockers("owner"), ["child".into()]);
         assert_eq!(graph.remove("child"), [check("owner")]);
         assert!(graph.blockers("owner").is_empty());
+        assert_eq!(graph.namespaces.len(), 1);
+        graph.remove("owner");
+        assert!(graph.namespaces.is_empty(), "names of namespaces go with their last object");
     }
 }

@@ -83,6 +83,7 @@ impl Watchers {
         let transport = self.context.client.transport().clone();
         let target = Target::all(resource.gvr.clone());
         let reflector = Reflector::new(transport, target, ListOptions::default(), self.context.clock.clone());
+        let resource = Arc::new(resource);
         let (graph, queue, told) = (self.graph.clone(), self.queue.clone(), self.told.clone());
         self.running.insert(resource.gvr.clone(), tasks.clone());
         tasks.spawn_until_stopped("garbage-collector-watch", async move {
@@ -92,7 +93,7 @@ impl Watchers {
                         Change::Reset(objects, _) => graph.lock().reset(&resource, &objects),
                         Change::Upsert(object) => graph.lock().upsert(&resource, &object),
                         Change::Delete(object) => {
-                            let uid = object.meta().uid.clone().unwrap_or_default();
+                            let uid = object.read_meta(|meta| meta.uid.clone()).unwrap_or_default();
                             graph.lock().remove(&uid)
                         }
                         Change::Progress(_) => return,
