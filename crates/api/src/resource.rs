@@ -5,9 +5,10 @@
 use crate::common::names::NameCheck;
 use crate::object::{DecodeError, Kind, Object};
 use crate::rules::Rules;
+use futures::future::BoxFuture;
 use k8s_openapi::jiff::Timestamp;
 use machinery::gvk::Name;
-use machinery::{FieldErrors, GroupResource, GroupVersionKind, GroupVersionResource};
+use machinery::{FieldErrors, GroupResource, GroupVersionKind, GroupVersionResource, Status};
 use serde_json::Value;
 use std::fmt;
 use std::marker::PhantomData;
@@ -174,6 +175,17 @@ pub struct Subresource {
     pub verbs: Vec<Verb>,
 }
 
+/// Where the numbers of a Scale stand in its parent: the names of fields from the root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScalePaths {
+    /// The wanted replicas.
+    pub spec: Vec<String>,
+    /// The replicas that there are.
+    pub status: Vec<String>,
+    /// A string that selects their pods, if the resource has one.
+    pub selector: Option<Vec<String>>,
+}
+
 /// The rules of a resource with the static type erased: built-in kinds get one from [`Rules`], custom
 /// resources build one from their schema. Arguments are always objects of the resource's own kind.
 pub trait Strategy: Send + Sync {
@@ -197,6 +209,10 @@ pub trait Strategy: Send + Sync {
     fn warnings(&self, object: &dyn Object, old: Option<&dyn Object>) -> Vec<String>;
     /// See [`Rules::cells`].
     fn cells(&self, object: &dyn Object, now: Timestamp) -> Vec<Value>;
+    /// Where a Scale finds its numbers; `None` where that is `spec.replicas`, `status.replicas` and `spec.selector`.
+    fn scale(&self) -> Option<&ScalePaths> {
+        None
+    }
     /// The fields of `value` that the kind does not have, as `unknown field "spec.foo"`; `None` where the schema
     /// table knows them.
     fn unknown_fields(&self, value: &Value) -> Option<Vec<String>> {
@@ -278,6 +294,18 @@ pub struct Conversion {
     pub to_stored: Convert,
     /// Stored to served.
     pub from_stored: Convert,
+    /// Set where another program converts; then the two above only say another version.
+    pub remote: Option<Arc<dyn ConvertRemotely>>,
+}
+
+/// Converts objects where another program knows how (CustomResourceDefinition, `spec.conversion.webhook`).
+pub trait ConvertRemotely: Send + Sync {
+    /// The objects in another version of their kind, in their order.
+    fn convert<'a>(
+        &'a self,
+        objects: Vec<Value>,
+        to: &'a GroupVersionKind,
+    ) -> BoxFuture<'a, Result<Vec<Value>, Status>>;
 }
 
 /// One served version of a resource.
@@ -407,6 +435,7 @@ impl ResourceDef {
             stored: GroupVersionKind::new(S::GROUP, S::VERSION, S::KIND),
             to_stored: convert(to),
             from_stored: convert(from),
+            remote: None,
         });
         self
     }

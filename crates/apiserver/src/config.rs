@@ -47,6 +47,8 @@ pub struct Config {
     pub client_ca: Option<Vec<u8>>,
     /// PEM bundle of CAs whose client certificates may set `X-Remote-User`.
     pub front_proxy_ca: Option<Vec<u8>>,
+    /// The certificate with which this server speaks for its users to remote API servers.
+    pub front_proxy_client: Option<component::tls::KeyPair>,
     /// Names that those certificates must have; empty allows all.
     pub front_proxy_names: Vec<String>,
     /// Service account tokens.
@@ -73,6 +75,8 @@ pub struct Config {
     pub enable_admission: Vec<String>,
     /// Default admission plugins to leave out.
     pub disable_admission: Vec<String>,
+    /// Configurations of admission plugins (`--admission-control-config-file`).
+    pub admission_config: Option<PathBuf>,
     /// How to reach kubelets.
     pub kubelet: KubeletClient,
     /// Cluster domain, for messages and service account issuers.
@@ -100,6 +104,7 @@ impl Default for Config {
             node_ports: (30000, 32767),
             client_ca: None,
             front_proxy_ca: None,
+            front_proxy_client: None,
             front_proxy_names: Vec::new(),
             service_accounts: ServiceAccounts::default(),
             token_file: None,
@@ -113,6 +118,7 @@ impl Default for Config {
             encryption: None,
             enable_admission: Vec::new(),
             disable_admission: Vec::new(),
+            admission_config: None,
             kubelet: KubeletClient::default(),
             cluster_domain: "cluster.local".to_owned(),
             request_timeout: Duration::from_secs(60),

@@ -4,6 +4,7 @@
 //! objects that does not go through the registry.
 
 pub mod admission;
+pub mod aggregation;
 mod allocators;
 pub mod audit;
 pub mod authn;

@@ -6,7 +6,9 @@ use crate::flowcontrol::FlowControl;
 use crate::http::Front;
 use crate::local::Local;
 use crate::registry::{Plugins, Registry};
-use crate::{Config, Listen, admission, audit, authn, authz, bootstrap, cache, crd, storage, subresources};
+use crate::{
+    Config, Listen, admission, aggregation, audit, authn, authz, bootstrap, cache, crd, storage, subresources,
+};
 use api::transport::Transport;
 use component::serve::{Handler, Limits, serve};
 use component::{SharedClock, Tasks};
@@ -52,6 +54,7 @@ impl ApiServer {
         let registry = Arc::new(Registry::new(feed, config.event_ttl));
         let (settings, timeout) = (config.flow_control, config.request_timeout);
         let context = Context {
+            aggregator: Arc::default(),
             flow: FlowControl::new(settings, timeout, clock.clone(), tasks.clone()),
             lookup: registry.clone(),
             loopback: Arc::new(Local::trusted(registry.clone())),
@@ -72,6 +75,7 @@ impl ApiServer {
         authz::start(&context).await?;
         crd::start(&context, &registry).await;
         context.flow.start(&context, registry.feed()).await?;
+        aggregation::start(&context, &registry).await;
         let auditor = audit::start(&context)?;
         let front: Arc<dyn Handler> =
             Arc::new(Front::new(context.clone(), registry.clone(), auditor.clone(), tasks));

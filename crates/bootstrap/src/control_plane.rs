@@ -23,6 +23,7 @@ pub struct Identity {
     /// Signs everything below.
     pub ca: Authority,
     front_proxy_ca: Authority,
+    front_proxy_client: tls::KeyPair,
     apiserver: tls::KeyPair,
     kubelet_client: tls::KeyPair,
     service_account_key: String,
@@ -34,7 +35,8 @@ impl Identity {
         let pki = layout.pki();
         let ca = Authority::open(&pki, "ca", "kubernetes")?;
         let front_proxy_ca = Authority::open(&pki, "front-proxy-ca", "front-proxy-ca")?;
-        front_proxy_ca.issue("front-proxy-client", &Subject::client("front-proxy-client", None))?;
+        let front_proxy_client =
+            front_proxy_ca.issue("front-proxy-client", &Subject::client("front-proxy-client", None))?;
         let first = Ipv4Addr::from(u32::from(SERVICE_CIDR.network()) + 1);
         let names = [
             "localhost".to_owned(),
@@ -55,7 +57,7 @@ impl Identity {
         let config = kubeconfig::build(&server, ca.certificate().as_bytes(), "kubernetes-admin", &admin);
         kubeconfig::write(&layout.admin_kubeconfig(), &config)?;
         let service_account_key = service_account_key(&pki)?;
-        Ok(Self { ca, front_proxy_ca, apiserver, kubelet_client, service_account_key })
+        Ok(Self { ca, front_proxy_ca, front_proxy_client, apiserver, kubelet_client, service_account_key })
     }
 }
 
@@ -98,6 +100,7 @@ impl ControlPlane {
             service_cidr: (SERVICE_CIDR.network(), SERVICE_CIDR.prefix_len()),
             client_ca: Some(ca),
             front_proxy_ca: Some(identity.front_proxy_ca.certificate().as_bytes().to_vec()),
+            front_proxy_client: Some(identity.front_proxy_client.clone()),
             front_proxy_names: vec!["front-proxy-client".to_owned()],
             service_accounts: ServiceAccounts {
                 issuer: ISSUER.to_owned(),

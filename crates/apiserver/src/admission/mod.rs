@@ -4,14 +4,19 @@
 //! Deliberately absent: what belongs to a kind itself (its validation in `api`).
 
 mod certificates;
+mod configuration;
 mod default_ingress_class;
 mod default_storage_class;
 mod default_toleration_seconds;
+mod event_rate_limit;
 mod limit_ranger;
 mod namespace_lifecycle;
 pub(crate) mod node_restriction;
 mod optional;
+mod owner_references;
+mod pod_node_selector;
 mod pod_security;
+mod pod_tolerations;
 pub(crate) mod policy;
 mod priority;
 mod resource_quota;
@@ -24,6 +29,7 @@ mod volume_claim_resize;
 mod webhook;
 
 pub(crate) use namespace_lifecycle::namespace as namespace_of;
+pub(crate) use webhook::post as post_webhook;
 
 use crate::authz::rbac::escalation::EscalationCheck;
 use crate::contract::{Admission, AdmissionRequest, Context};
@@ -31,21 +37,35 @@ use crate::crd::CleanupFinalizer;
 use api::k8s_openapi::api::core::v1::Pod;
 use api::{Kind, StoredObject};
 use machinery::{GroupResource, Status};
+use serde_json::Value;
 use std::sync::Arc;
 
 /// A plugin of the table.
 struct Row {
     name: &'static str,
     default: bool,
-    make: fn(&Context) -> Arc<dyn Admission>,
+    make: Make,
 }
 
+/// How a plugin is made.
+enum Make {
+    Plain(fn(&Context) -> Arc<dyn Admission>),
+    /// With its part of `--admission-control-config-file`.
+    Configured(Configured),
+}
+
+type Configured = fn(&Context, Option<&Value>) -> Result<Arc<dyn Admission>, Status>;
+
 const fn on(name: &'static str, make: fn(&Context) -> Arc<dyn Admission>) -> Row {
-    Row { name, default: true, make }
+    Row { name, default: true, make: Make::Plain(make) }
 }
 
 const fn off(name: &'static str, make: fn(&Context) -> Arc<dyn Admission>) -> Row {
-    Row { name, default: false, make }
+    Row { name, default: false, make: Make::Plain(make) }
+}
+
+const fn configured(name: &'static str, default: bool, make: Configured) -> Row {
+    Row { name, default, make: Make::Configured(make) }
 }
 
 /// Every plugin, in the order in which they run.
@@ -60,12 +80,22 @@ const ROWS: &[Row] = &[
     on("NodeRestriction", |c| Arc::new(node_restriction::NodeRestriction(c.clone()))),
     on("TaintNodesByCondition", |_| Arc::new(taint_nodes::TaintNodesByCondition)),
     off("AlwaysPullImages", |_| Arc::new(optional::AlwaysPullImages)),
-    on("PodSecurity", |c| Arc::new(pod_security::PodSecurity::new(c))),
+    configured("PodSecurity", true, |c, with| Ok(Arc::new(pod_security::PodSecurity::new(c, with)?))),
+    configured("PodNodeSelector", false, |c, with| {
+        Ok(Arc::new(pod_node_selector::PodNodeSelector::new(c, with)?))
+    }),
     on("Priority", |c| Arc::new(priority::Priority(c.clone()))),
     on("DefaultTolerationSeconds", |_| Arc::new(default_toleration_seconds::DefaultTolerationSeconds)),
+    configured("PodTolerationRestriction", false, |c, with| {
+        Ok(Arc::new(pod_tolerations::PodTolerations::new(c, with)))
+    }),
+    configured("EventRateLimit", false, |c, with| {
+        Ok(Arc::new(event_rate_limit::EventRateLimit::new(c, with)?))
+    }),
     off("ExtendedResourceToleration", |_| Arc::new(optional::ExtendedResourceToleration)),
     on("DefaultStorageClass", |c| Arc::new(default_storage_class::DefaultStorageClass(c.clone()))),
     on("StorageObjectInUseProtection", |_| Arc::new(storage_protection::StorageObjectInUseProtection)),
+    off("OwnerReferencesPermissionEnforcement", |c| Arc::new(owner_references::OwnerReferences(c.clone()))),
     on("PersistentVolumeClaimResize", |c| Arc::new(volume_claim_resize::ClaimResize(c.clone()))),
     on("RuntimeClass", |c| Arc::new(runtime_class::RuntimeClasses(c.clone()))),
     on("CertificateApproval", |c| Arc::new(certificates::CertificateApproval(c.clone()))),
@@ -82,16 +112,8 @@ const ROWS: &[Row] = &[
 ];
 
 /// Plugins of upstream that do not exist here yet; asking for them is an error, leaving them out is not.
-const MISSING: &[&str] = &[
-    "ClusterTrustBundleAttest",
-    "EventRateLimit",
-    "ImagePolicyWebhook",
-    "NodeDeclaredFeatureValidator",
-    "OwnerReferencesPermissionEnforcement",
-    "PodNodeSelector",
-    "PodTolerationRestriction",
-    "PodTopologyLabels",
-];
+const MISSING: &[&str] =
+    &["ClusterTrustBundleAttest", "ImagePolicyWebhook", "NodeDeclaredFeatureValidator", "PodTopologyLabels"];
 
 /// The configured plugins in order, what upstream's registries do themselves first.
 ///
@@ -116,7 +138,13 @@ pub fn chain(context: &Context) -> Result<Vec<Arc<dyn Admission>>, Status> {
         let listed = |list: &[String]| list.iter().any(|name| name == row.name);
         (row.default || listed(enable)) && !listed(disable)
     };
-    chain.extend(ROWS.iter().filter(wanted).map(|row| (row.make)(context)));
+    let configurations = configuration::Configurations::read(context.config.admission_config.as_deref())?;
+    for row in ROWS.iter().filter(wanted) {
+        chain.push(match row.make {
+            Make::Plain(make) => make(context),
+            Make::Configured(make) => make(context, configurations.of(row.name))?,
+        });
+    }
     Ok(chain)
 }
 

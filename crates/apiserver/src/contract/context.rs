@@ -35,6 +35,8 @@ pub struct Context {
     pub tasks: Tasks,
     /// The server's configuration.
     pub config: Arc<crate::Config>,
+    /// Who serves other groups.
+    pub aggregator: Arc<crate::aggregation::Aggregator>,
     /// Who has to wait.
     pub flow: Arc<crate::flowcontrol::FlowControl>,
     /// Who decides; set once the server is put together. Use [`Context::authorize`].

@@ -1,15 +1,18 @@
 //! From a CustomResourceDefinition to the rows of the resource table.
 
+use super::conversion;
 use super::dynamic::{DynamicObject, dynamic};
 use super::jsonpath::{JsonPath, plain};
 use super::schema::Schema;
 use super::schema::rules::Rules;
 use super::strategy::{Cell, CustomStrategy};
+use crate::contract::Context;
 use api::common::{items, text};
 use api::k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceColumnDefinition, CustomResourceDefinition, CustomResourceDefinitionVersion,
+    CustomResourceSubresourceScale,
 };
-use api::resource::Conversion;
+use api::resource::{Conversion, ConvertRemotely, ScalePaths};
 use api::{Column, Object, ResourceDef, SelectableField, Subresource, Verb};
 use machinery::gvk::Name;
 use machinery::{GroupResource, GroupVersionKind};
@@ -24,7 +27,8 @@ pub(super) struct Defined {
 }
 
 /// The served versions, the preferred first. `tree` is the same definition as JSON.
-pub(super) fn define(crd: &CustomResourceDefinition, tree: &Value) -> Vec<Defined> {
+pub(super) fn define(context: &Context, crd: &CustomResourceDefinition, tree: &Value) -> Vec<Defined> {
+    let remote = conversion::webhook(context, crd);
     let mut versions: Vec<(usize, &CustomResourceDefinitionVersion)> = crd
         .spec
         .versions
@@ -43,7 +47,7 @@ pub(super) fn define(crd: &CustomResourceDefinition, tree: &Value) -> Vec<Define
         .map(|(at, version)| {
             let schema = tree.pointer(&format!("/spec/versions/{at}/schema/openAPIV3Schema"));
             let stored = stored.as_deref().filter(|_| several).map(|stored| gvk(crd, stored));
-            let def = Arc::new(row(crd, version, schema, stored));
+            let def = Arc::new(row(crd, version, schema, stored, remote.clone()));
             Defined { def, schema: schema.map(|schema| Arc::new(schema.clone())) }
         })
         .collect()
@@ -53,7 +57,11 @@ fn gvk(crd: &CustomResourceDefinition, version: &str) -> GroupVersionKind {
     GroupVersionKind::new(crd.spec.group.clone(), version.to_owned(), crd.spec.names.kind.clone())
 }
 
-fn conversion(own: &GroupVersionKind, stored: GroupVersionKind) -> Conversion {
+fn versions(
+    own: &GroupVersionKind,
+    stored: GroupVersionKind,
+    remote: Option<Arc<dyn ConvertRemotely>>,
+) -> Conversion {
     let to = |gvk: GroupVersionKind| -> api::resource::Convert {
         Arc::new(move |object: &dyn Object| {
             let object: &DynamicObject = dynamic(object)
@@ -61,7 +69,7 @@ fn conversion(own: &GroupVersionKind, stored: GroupVersionKind) -> Conversion {
             Ok(Box::new(object.in_version(gvk.clone())) as Box<dyn Object>)
         })
     };
-    Conversion { to_stored: to(stored.clone()), from_stored: to(own.clone()), stored }
+    Conversion { to_stored: to(stored.clone()), from_stored: to(own.clone()), stored, remote }
 }
 
 fn row(
@@ -69,6 +77,7 @@ fn row(
     version: &CustomResourceDefinitionVersion,
     schema: Option<&Value>,
     stored: Option<GroupVersionKind>,
+    remote: Option<Arc<dyn ConvertRemotely>>,
 ) -> ResourceDef {
     let (spec, names) = (&crd.spec, &crd.spec.names);
     let own = gvk(crd, &version.name);
@@ -90,7 +99,7 @@ fn row(
         columns: columns(printed),
         selectable: selectable(version),
         storage,
-        conversion: stored.map(|stored| conversion(&own, stored)),
+        conversion: stored.map(|stored| versions(&own, stored, remote)),
         check_name: api::common::names::subdomain,
         strategy: Arc::new(CustomStrategy {
             gvk: own.clone(),
@@ -98,8 +107,20 @@ fn row(
             rules: schema.and_then(Rules::of),
             status,
             cells: cells(printed),
+            scale: version.subresources.as_ref().and_then(|all| all.scale.as_ref()).map(scale),
         }),
         gvk: own,
+    }
+}
+
+/// Paths such as `.spec.replicas`; validation lets only fields through.
+fn scale(scale: &CustomResourceSubresourceScale) -> ScalePaths {
+    let fields =
+        |path: &str| path.split('.').filter(|f| !f.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+    ScalePaths {
+        spec: fields(&scale.spec_replicas_path),
+        status: fields(&scale.status_replicas_path),
+        selector: scale.label_selector_path.as_deref().filter(|path| !path.is_empty()).map(fields),
     }
 }
 

@@ -1,10 +1,12 @@
 //! Custom resources: CustomResourceDefinitions become rows of the resource table, and are served without a
 //! restart.
 //!
-//! Deliberately absent: storage and HTTP, which custom resources share with built-in ones; webhook conversion and
-//! CEL rules.
+//! Deliberately absent: storage and HTTP, which custom resources share with built-in ones; CEL
+//! rules.
 
+mod approval;
 mod cleanup;
+mod conversion;
 mod define;
 mod dynamic;
 mod jsonpath;
@@ -90,7 +92,7 @@ fn target(name: &str) -> Target {
     Target::all(resource()).named(name)
 }
 
-fn entry(object: &StoredObject, known: Option<&Entry>) -> Option<Entry> {
+fn entry(context: &Context, object: &StoredObject, known: Option<&Entry>) -> Option<Entry> {
     let crd = match object.get::<CustomResourceDefinition>() {
         Ok(crd) => crd,
         Err(error) => {
@@ -110,7 +112,7 @@ fn entry(object: &StoredObject, known: Option<&Entry>) -> Option<Entry> {
         return Some(Entry { crd, ..known.clone() });
     }
     let tree = serde_json::from_slice(object.raw()).unwrap_or_default();
-    let defined = Arc::new(define::define(&crd, &tree));
+    let defined = Arc::new(define::define(context, &crd, &tree));
     Some(Entry { crd, made_of, defined })
 }
 
@@ -120,7 +122,7 @@ impl Sink for CustomResources {
         let known = std::mem::take(&mut *entries);
         for object in objects {
             let name = object.meta().name.clone().unwrap_or_default();
-            if let Some(entry) = entry(object, known.get(&name)) {
+            if let Some(entry) = entry(&self.context, object, known.get(&name)) {
                 self.touched.lock().insert(name.clone());
                 entries.insert(name, entry);
             }
@@ -133,7 +135,7 @@ impl Sink for CustomResources {
         self.touched.lock().insert(name.clone());
         let mut entries = self.entries.lock();
         let known = entries.get(&name).cloned();
-        let Some(entry) = entry(object, known.as_ref()) else { return };
+        let Some(entry) = entry(&self.context, object, known.as_ref()) else { return };
         let before = known.map(|known| known.defined).unwrap_or_default();
         let same = Arc::ptr_eq(&before, &entry.defined) || (before.is_empty() && entry.defined.is_empty());
         entries.insert(name, entry);

@@ -135,6 +135,7 @@ pub(super) fn plan(
             }
         }
     }
+    super::approval::judge(&mut planned, now);
     (planned.status != crd.status).then_some(planned)
 }
 

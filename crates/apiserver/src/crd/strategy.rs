@@ -5,7 +5,7 @@ use super::jsonpath::{JsonPath, plain};
 use super::schema::Schema;
 use super::schema::rules::{Head, Rules};
 use api::k8s_openapi::jiff::Timestamp;
-use api::resource::{age, name_cell};
+use api::resource::{ScalePaths, age, name_cell};
 use api::{DecodeError, Object, Strategy};
 use machinery::field::{FieldError, FieldErrorType};
 use machinery::{FieldErrors, FieldPath, GroupVersionKind};
@@ -28,6 +28,8 @@ pub(super) struct CustomStrategy {
     /// Whether `status` is a subresource.
     pub(super) status: bool,
     pub(super) cells: Vec<Cell>,
+    /// Set when `scale` is a subresource.
+    pub(super) scale: Option<ScalePaths>,
 }
 
 impl CustomStrategy {
@@ -153,6 +155,10 @@ impl Strategy for CustomStrategy {
         let tree = object.tree();
         cells.extend(self.cells.iter().map(|cell| show(cell, &tree, now)));
         cells
+    }
+
+    fn scale(&self) -> Option<&ScalePaths> {
+        self.scale.as_ref()
     }
 
     fn unknown_fields(&self, value: &Value) -> Option<Vec<String>> {

@@ -99,7 +99,11 @@ impl Site {
         let table = self.registry.resources();
         let headers = request.headers();
         match segments.as_slice() {
-            [] => Ok(json_response(200, &json!({"paths": legacy::paths(&table)}))),
+            [] => {
+                let mut paths = legacy::paths(&table);
+                self.registry.context()?.aggregator.add_paths(&mut paths);
+                Ok(json_response(200, &json!({"paths": paths})))
+            }
             ["version"] => Ok(json_response(200, &version::info())),
             ["metrics"] => {
                 let process = tokio::task::spawn_blocking(process::render).await.map_err(Status::internal)?;
@@ -119,9 +123,18 @@ impl Site {
             ["configz"] => Ok(zpages::configz(&self.registry.context()?.config)),
             ["logs", ..] => logs::answer(&info.path).await,
             ["api"] => self.list(headers, aggregated::core(&table), legacy::versions(&self.address)),
-            ["apis"] => self.list(headers, aggregated::groups(&table), legacy::groups(&table)),
+            ["apis"] => {
+                let (mut all, mut groups) = (aggregated::groups(&table), legacy::groups(&table));
+                let aggregator = &self.registry.context()?.aggregator;
+                aggregator.add_aggregated(&mut all);
+                aggregator.add_groups(&mut groups);
+                self.list(headers, all, groups)
+            }
             ["api", version] => found(headers, legacy::resources(&table, "", version)),
-            ["apis", group] => found(headers, legacy::group(&table, group)),
+            ["apis", group] => {
+                let aggregator = &self.registry.context()?.aggregator;
+                found(headers, aggregator.group(group, legacy::group(&table, group)))
+            }
             ["apis", group, version] => found(headers, legacy::resources(&table, group, version)),
             ["debug", "api_priority_and_fairness", what] => {
                 let dump = self.registry.context()?.flow.dump(what).ok_or_else(Status::no_such_path)?;

@@ -1,6 +1,7 @@
 //! `/openapi/v2`, `/openapi/v3` and its documents: the documents are `crate::openapi`, this is how they are asked
 //! for.
 
+use crate::aggregation::Aggregator;
 use crate::http::{Accept, text_response};
 use crate::openapi::{Document, Format, OpenApi};
 use crate::registry::Registry;
@@ -48,6 +49,18 @@ impl Documents {
         documents
     }
 
+    /// The v2 document. As JSON it has those of remote API servers in it.
+    async fn v2(
+        documents: Arc<OpenApi>,
+        aggregator: &Arc<Aggregator>,
+        format: Format,
+    ) -> Result<Arc<Document>, Status> {
+        let extra = aggregator.openapi().filter(|_| format == Format::Json);
+        let Some(extra) = extra else { return blocking(move || documents.v2(format)).await };
+        let aggregator = aggregator.clone();
+        blocking(move || aggregator.merged_v2(&documents.v2(format), &extra)).await?
+    }
+
     /// Answers one request below `/openapi`.
     pub(super) async fn answer(
         &self,
@@ -57,16 +70,31 @@ impl Documents {
         headers: &HeaderMap,
     ) -> Result<Response, Status> {
         let documents = self.current(registry);
+        let context = registry.context()?;
+        let aggregator = &context.aggregator;
         let mut expires = None;
         let (document, media) = match path {
             ["v2"] => {
                 let Some((format, media)) = negotiate(headers, V2) else { return Ok(not_acceptable()) };
-                (blocking(move || documents.v2(format)).await?, media)
+                (Self::v2(documents, aggregator, format).await?, media)
             }
-            ["v3"] => (blocking(move || documents.index()).await?, JSON),
+            ["v3"] => {
+                let own = blocking(move || documents.index()).await?;
+                let document = match aggregator.openapi() {
+                    Some(extra) => Arc::new(extra.merged_index(&own)?),
+                    None => own,
+                };
+                (document, JSON)
+            }
             ["v3", name @ ..] => {
                 let Some((format, media)) = negotiate(headers, V3) else { return Ok(not_acceptable()) };
                 let name = name.join("/");
+                let hash = query.get("hash").map(|hash| format!("hash={hash}")).unwrap_or_default();
+                if let Some(remote) = aggregator.openapi_v3(context, &name, &hash).await {
+                    let mut response = Response::new(full(remote?));
+                    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+                    return Ok(response);
+                }
                 let wanted = name.clone();
                 let found = blocking(move || documents.v3(&wanted, format)).await?;
                 let Some(document) = found else { return Err(Status::no_such_path()) };

@@ -243,6 +243,11 @@ impl Inner {
         if let Err(status) = checked {
             return ticket.marked(errors.response(info, &status));
         }
+        if let Some(remote) = self.context.aggregator.find(&info.path) {
+            let request = Request::from_parts(parts, body);
+            let answer = remote.proxy(&self.context, &user, request).await;
+            return ticket.marked(answer.unwrap_or_else(|status| status_response(&status)));
+        }
         let agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let caller = Caller::new(user, agent);
         let request = Request::from_parts(parts, body);

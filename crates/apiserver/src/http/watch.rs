@@ -26,10 +26,30 @@ struct Encoder {
     columns_sent: bool,
 }
 
+/// What is due, and its object in the version asked for where another program converts it.
+type Due = (Delivery, Option<Result<Arc<StoredObject>, Status>>);
+
+async fn convert(registry: Arc<Registry>, def: Arc<ResourceDef>, batch: Vec<Delivery>) -> Vec<Due> {
+    let mut due = Vec::with_capacity(batch.len());
+    for delivery in batch {
+        let object = match &delivery {
+            Delivery::Initial(object) => Some(object.clone()),
+            Delivery::Change(change, event) => Some(event.object_for(*change)),
+            Delivery::Bookmark { .. } => None,
+        };
+        let served = match object {
+            Some(object) => Some(registry.served(&def, &object).await),
+            None => None,
+        };
+        due.push((delivery, served));
+    }
+    due
+}
+
 /// The events of a watch, to be sent one way or the other. They end when the server stops.
 pub(super) struct Events {
     encoder: Encoder,
-    deliveries: BoxStream<'static, Vec<Delivery>>,
+    deliveries: BoxStream<'static, Vec<Due>>,
 }
 
 /// One name for each form that the bytes of an event can have.
@@ -61,8 +81,16 @@ impl Events {
         stop: CancellationToken,
     ) -> Self {
         let encoding = Encoding { gvk: def.gvk.clone(), format: format(answer.media, answer.form) };
+        let batches = deliveries.take_until(stop.cancelled_owned());
+        let deliveries = if def.conversion.as_ref().is_some_and(|conversion| conversion.remote.is_some()) {
+            let (of, kind) = (registry.clone(), def.clone());
+            batches.then(move |batch| convert(of.clone(), kind.clone(), batch)).boxed()
+        } else {
+            let here = |batch: Vec<Delivery>| batch.into_iter().map(|delivery| (delivery, None)).collect();
+            batches.map(here).boxed()
+        };
         let encoder = Encoder { registry, def, answer, encoding, columns_sent: false };
-        Self { encoder, deliveries: deliveries.take_until(stop.cancelled_owned()).boxed() }
+        Self { encoder, deliveries }
     }
 
     /// The response of a watch over plain HTTP.
@@ -132,9 +160,9 @@ fn written_frame(change: Change, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
 
 impl Encoder {
     /// Encodes what is due; an error ends the rest.
-    fn each(&mut self, batch: Vec<Delivery>, mut sink: impl FnMut(Bytes)) {
-        for delivery in batch {
-            match self.delivery(delivery) {
+    fn each(&mut self, batch: Vec<Due>, mut sink: impl FnMut(Bytes)) {
+        for (delivery, served) in batch {
+            match self.delivery(delivery, served) {
                 Ok(bytes) => sink(bytes),
                 Err(status) => {
                     sink(frame(self.answer.media, "ERROR", &status_json(&status)));
@@ -145,7 +173,7 @@ impl Encoder {
     }
 
     /// One piece for all that is due. A single event is the very bytes that other watchers get.
-    fn batch(&mut self, batch: Vec<Delivery>) -> Bytes {
+    fn batch(&mut self, batch: Vec<Due>) -> Bytes {
         let (mut first, mut rest) = (Bytes::new(), Vec::new());
         self.each(batch, |bytes| {
             if first.is_empty() {
@@ -160,20 +188,29 @@ impl Encoder {
         if rest.is_empty() { first } else { rest.into() }
     }
 
-    fn delivery(&mut self, delivery: Delivery) -> Result<Bytes, Status> {
+    fn delivery(
+        &mut self,
+        delivery: Delivery,
+        served: Option<Result<Arc<StoredObject>, Status>>,
+    ) -> Result<Bytes, Status> {
+        let (registry, def) = (self.registry.clone(), self.def.clone());
+        let served = |object: &Arc<StoredObject>| match served {
+            Some(served) => served,
+            None => registry.served_here(&def, object),
+        };
         match delivery {
             Delivery::Initial(object) => {
-                let object = self.registry.served(&self.def, &object)?;
+                let object = served(&object)?;
                 self.object(Change::Added, &object)
             }
             Delivery::Change(change, event) => match self.answer.form {
                 // Ages in tables differ from watcher to watcher in time, so these are not shared.
                 Form::Table(_) => {
-                    let object = self.registry.served(&self.def, &event.object_for(change))?;
+                    let object = served(&event.object_for(change))?;
                     self.object(change, &object)
                 }
                 _ => event.encoded(change, &self.encoding, || {
-                    let object = self.registry.served(&self.def, &event.object_for(change))?;
+                    let object = served(&event.object_for(change))?;
                     self.shared(change, &object)
                 }),
             },

@@ -67,7 +67,7 @@ pub struct Document {
 
 impl Document {
     /// Compresses what `write` writes.
-    fn new(hash: String, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Self {
+    pub(crate) fn new(hash: String, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Self {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         // Writing to memory does not fail.
         let _ = write(&mut encoder);

@@ -1,5 +1,6 @@
 //! Conditional writes: the only place where the registry changes the store.
 
+use super::convert;
 use super::{Registry, group_resource};
 use crate::storage;
 use api::{Object, ResourceDef, StoredObject};
@@ -23,7 +24,11 @@ fn parse(kv: KeyValue) -> Result<Arc<StoredObject>, Status> {
 
 impl Registry {
     /// The bytes to store: the stored version, without a resource version.
-    pub(super) fn stored_bytes(&self, def: &ResourceDef, object: &mut dyn Object) -> Result<Bytes, Status> {
+    pub(super) async fn stored_bytes(
+        &self,
+        def: &ResourceDef,
+        object: &mut dyn Object,
+    ) -> Result<Bytes, Status> {
         object.meta_mut().resource_version = None;
         let exact = |mut json: Vec<u8>| {
             // These bytes stay as long as the object does.
@@ -31,6 +36,11 @@ impl Registry {
             Bytes::from(json)
         };
         let Some(conversion) = &def.conversion else { return Ok(exact(object.to_json())) };
+        if let Some(remote) = &conversion.remote {
+            let known = self.resources().by_gvk(&conversion.stored).cloned();
+            let json = object.to_json();
+            return convert::stored(def, &conversion.stored, known, remote.as_ref(), json).await.map(exact);
+        }
         let mut stored = (conversion.to_stored)(object).map_err(Status::internal)?;
         stored.meta_mut().resource_version = None;
         Ok(exact(stored.to_json()))

@@ -146,7 +146,7 @@ impl Registry {
             }
             return StoredObject::from_object(object).map(|o| Some(Arc::new(o))).map_err(Status::internal);
         }
-        let value = self.stored_bytes(def, object.as_mut())?;
+        let value = self.stored_bytes(def, object.as_mut()).await?;
         let lease = self.lease_of(def).await?;
         let committed = match self.put(key, 0, value, lease).await {
             Ok(committed) => committed,

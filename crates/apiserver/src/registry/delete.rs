@@ -96,7 +96,7 @@ impl Registry {
         let mut admitted = false;
         for _ in 0..ATTEMPTS {
             check_preconditions(def, name, options, &stored)?;
-            let old = self.served_object(def, &stored)?;
+            let old = self.served_object(def, &stored).await?;
             if !admitted {
                 self.admit_delete(caller, def, namespace, name, &old, options).await?;
                 admitted = true;
@@ -151,8 +151,8 @@ impl Registry {
     ) -> Result<Result<Deleted, Option<Arc<StoredObject>>>, Status> {
         let key = storage::key(&def.storage, namespace, name);
         match outcome {
-            Outcome::Nothing => Ok(Ok(Deleted::Pending(self.served(def, stored)?))),
-            Outcome::Remove if dry_run => Ok(Ok(Deleted::Gone(self.served(def, stored)?))),
+            Outcome::Nothing => Ok(Ok(Deleted::Pending(self.served(def, stored).await?))),
+            Outcome::Remove if dry_run => Ok(Ok(Deleted::Gone(self.served(def, stored).await?))),
             Outcome::Mark if dry_run => {
                 let marked = StoredObject::from_object(new).map_err(Status::internal)?;
                 Ok(Ok(Deleted::Pending(Arc::new(marked))))
@@ -160,15 +160,15 @@ impl Registry {
             Outcome::Remove => match self.remove(key, stored).await? {
                 Committed::Done(gone) => {
                     self.removed(def, new.as_ref()).await;
-                    Ok(Ok(Deleted::Gone(self.served(def, &gone)?)))
+                    Ok(Ok(Deleted::Gone(self.served(def, &gone).await?)))
                 }
                 Committed::Changed(found) => Ok(Err(found)),
             },
             Outcome::Mark => {
-                let value = self.stored_bytes(def, new.as_mut())?;
+                let value = self.stored_bytes(def, new.as_mut()).await?;
                 let lease = self.lease_of(def).await?;
                 match self.put(key, stored.revision(), value, lease).await? {
-                    Committed::Done(marked) => Ok(Ok(Deleted::Pending(self.served(def, &marked)?))),
+                    Committed::Done(marked) => Ok(Ok(Deleted::Pending(self.served(def, &marked).await?))),
                     Committed::Changed(found) => Ok(Err(found)),
                 }
             }

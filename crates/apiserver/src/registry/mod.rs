@@ -7,6 +7,7 @@
 mod bodies;
 mod caller;
 mod commit;
+mod convert;
 mod create;
 mod decode;
 mod delete;
@@ -116,6 +117,7 @@ pub struct Registry {
     plugins: OnceLock<Plugins>,
     context: OnceLock<Context>,
     leases: leases::Leases,
+    changed: tokio::sync::Notify,
 }
 
 impl Registry {
@@ -129,6 +131,7 @@ impl Registry {
             customs: RwLock::new(Arc::new(NoCustoms)),
             plugins: OnceLock::new(),
             context: OnceLock::new(),
+            changed: tokio::sync::Notify::new(),
         }
     }
 
@@ -151,6 +154,12 @@ impl Registry {
     /// Replaces the resources served, when CustomResourceDefinitions change.
     pub fn set_resources(&self, table: Arc<ResourceTable>) {
         self.resources.store(table);
+        self.changed.notify_one();
+    }
+
+    /// Waits until the resources served change. One caller at a time.
+    pub(crate) async fn resources_changed(&self) {
+        self.changed.notified().await;
     }
 
     /// Says who knows the schemas of custom resources, for OpenAPI. Call it before the table that has them.
@@ -204,7 +213,35 @@ impl Registry {
     }
 
     /// The stored object in the version of `def`.
-    pub fn served(&self, def: &ResourceDef, stored: &Arc<StoredObject>) -> Result<Arc<StoredObject>, Status> {
+    pub async fn served(
+        &self,
+        def: &ResourceDef,
+        stored: &Arc<StoredObject>,
+    ) -> Result<Arc<StoredObject>, Status> {
+        let mut one = [stored.clone()];
+        self.serve_all(def, &mut one).await?;
+        let [served] = one;
+        Ok(served)
+    }
+
+    /// The stored objects in the version of `def`, in place. A remote conversion is asked once for all of them.
+    pub async fn serve_all(&self, def: &ResourceDef, items: &mut [Arc<StoredObject>]) -> Result<(), Status> {
+        let Some(conversion) = &def.conversion else { return Ok(()) };
+        if let Some(remote) = &conversion.remote {
+            return convert::serve(def, remote.as_ref(), items).await;
+        }
+        for item in items {
+            *item = self.served_here(def, item)?;
+        }
+        Ok(())
+    }
+
+    /// The same for one object where no remote conversion is needed.
+    pub(crate) fn served_here(
+        &self,
+        def: &ResourceDef,
+        stored: &Arc<StoredObject>,
+    ) -> Result<Arc<StoredObject>, Status> {
         let Some(conversion) = &def.conversion else { return Ok(stored.clone()) };
         let object = self.stored_object(def, stored)?;
         let mut converted = (conversion.from_stored)(object.as_ref()).map_err(Status::internal)?;
@@ -229,11 +266,15 @@ impl Registry {
     }
 
     /// The decoded object in the version of `def`, with managed fields.
-    pub(crate) fn served_object(
+    pub(crate) async fn served_object(
         &self,
         def: &ResourceDef,
-        stored: &StoredObject,
+        stored: &Arc<StoredObject>,
     ) -> Result<Arc<dyn Object>, Status> {
+        if def.conversion.as_ref().is_some_and(|conversion| conversion.remote.is_some()) {
+            let served = self.served(def, stored).await?;
+            return served.decode(def.strategy.as_ref()).map(Arc::from).map_err(Status::internal);
+        }
         let object = self.stored_object(def, stored)?;
         let Some(conversion) = &def.conversion else { return Ok(object) };
         let mut converted = (conversion.from_stored)(object.as_ref()).map_err(Status::internal)?;

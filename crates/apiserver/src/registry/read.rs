@@ -33,7 +33,7 @@ impl Registry {
             }
         };
         let stored = stored.ok_or_else(|| Status::not_found(&group_resource(def), name))?;
-        self.served(def, &stored)
+        self.served(def, &stored).await
     }
 
     fn selection(
@@ -56,11 +56,7 @@ impl Registry {
         let selection = self.selection(def, namespace, options)?;
         let cache = self.feed.cache(&def.storage).await?;
         let mut page = cache::list(&self.feed, &cache, &selection, options).await?;
-        if def.conversion.is_some() {
-            for item in &mut page.items {
-                *item = self.served(def, item)?;
-            }
-        }
+        self.serve_all(def, &mut page.items).await?;
         Ok(page)
     }
 
@@ -100,18 +96,24 @@ impl Registry {
     ) -> Result<WatchStream, Status> {
         let deliveries = self.watch(def, namespace, options).await?;
         let (registry, def) = (self.clone(), def.clone());
-        let events = deliveries.map(move |batch| {
-            let events: Vec<_> = batch.into_iter().map(|delivery| registry.event(&def, delivery)).collect();
-            futures::stream::iter(events)
+        let events = deliveries.then(move |batch| {
+            let (registry, def) = (registry.clone(), def.clone());
+            async move {
+                let mut events = Vec::with_capacity(batch.len());
+                for delivery in batch {
+                    events.push(registry.event(&def, delivery).await);
+                }
+                futures::stream::iter(events)
+            }
         });
         Ok(events.flatten().boxed())
     }
 
-    fn event(&self, def: &ResourceDef, delivery: Delivery) -> Result<WatchEvent, Status> {
+    async fn event(&self, def: &ResourceDef, delivery: Delivery) -> Result<WatchEvent, Status> {
         Ok(match delivery {
-            Delivery::Initial(object) => WatchEvent::Added(self.served(def, &object)?),
+            Delivery::Initial(object) => WatchEvent::Added(self.served(def, &object).await?),
             Delivery::Change(change, event) => {
-                let object = self.served(def, &event.object_for(change))?;
+                let object = self.served(def, &event.object_for(change)).await?;
                 match change {
                     Change::Added => WatchEvent::Added(object),
                     Change::Modified => WatchEvent::Modified(object),

@@ -42,8 +42,42 @@ fn selector(parent: &Value) -> String {
     Selector::parse(&text).map(|selector| selector.to_string()).unwrap_or(text)
 }
 
+/// The field at a path.
+fn at<'a>(value: &'a Value, path: &[String]) -> Option<&'a Value> {
+    path.iter().try_fold(value, |value, field| value.get(field)).filter(|value| !value.is_null())
+}
+
+/// Sets the field at a path; objects on the way are made where there are none.
+fn set(value: &mut Value, path: &[String], new: Value) {
+    let Some((first, rest)) = path.split_first() else {
+        *value = new;
+        return;
+    };
+    if !value.is_object() {
+        *value = Value::Object(Map::new());
+    }
+    if let Some(fields) = value.as_object_mut() {
+        set(fields.entry(first.clone()).or_insert(Value::Null), rest, new);
+    }
+}
+
+/// Wanted and present replicas and the selector of a parent.
+fn numbers(def: &ResourceDef, value: &Value) -> Result<(Option<Value>, Value, String), Status> {
+    let Some(paths) = def.strategy.scale() else {
+        let status = value.pointer("/status/replicas").cloned().unwrap_or(json!(0));
+        return Ok((value.pointer("/spec/replicas").cloned(), status, selector(value)));
+    };
+    let Some(wanted) = at(value, &paths.spec) else {
+        let path = paths.spec.join(".");
+        return Err(Status::internal(format!("the spec replicas field \".{path}\" does not exist")));
+    };
+    let selector = paths.selector.as_ref().and_then(|path| at(value, path)).and_then(Value::as_str);
+    let status = at(value, &paths.status).cloned().unwrap_or(json!(0));
+    Ok((Some(wanted.clone()), status, selector.unwrap_or_default().to_owned()))
+}
+
 /// The Scale of a parent.
-fn view(parent: &dyn Object) -> Result<Value, Status> {
+fn view(def: &ResourceDef, parent: &dyn Object) -> Result<Value, Status> {
     let value: Value = serde_json::from_slice(&parent.to_json()).map_err(Status::internal)?;
     let mut metadata = Map::new();
     for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
@@ -52,11 +86,11 @@ fn view(parent: &dyn Object) -> Result<Value, Status> {
         }
     }
     let mut spec = Map::new();
-    if let Some(replicas) = value.pointer("/spec/replicas").filter(|r| r.as_i64() != Some(0)) {
-        spec.insert("replicas".to_owned(), replicas.clone());
+    let (wanted, present, selector) = numbers(def, &value)?;
+    if let Some(replicas) = wanted.filter(|r| r.as_i64() != Some(0)) {
+        spec.insert("replicas".to_owned(), replicas);
     }
-    let mut status = json!({"replicas": value.pointer("/status/replicas").cloned().unwrap_or(json!(0))});
-    let selector = selector(&value);
+    let mut status = json!({"replicas": present});
     if !selector.is_empty() {
         status["selector"] = json!(selector);
     }
@@ -93,7 +127,10 @@ fn scaled(
         return Err(Status::invalid(&GroupKind::new("autoscaling", "Scale"), name, &errors));
     }
     let mut value: Value = serde_json::from_slice(&parent.to_json()).map_err(Status::internal)?;
-    value["spec"]["replicas"] = replicas;
+    match def.strategy.scale() {
+        Some(paths) => set(&mut value, &paths.spec, replicas),
+        None => value["spec"]["replicas"] = replicas,
+    }
     let mut object = decode::typed(def, &mut value)?;
     let version =
         scale.pointer("/metadata/resourceVersion").and_then(Value::as_str).filter(|v| !v.is_empty());
@@ -121,7 +158,7 @@ impl Registry {
         name: &str,
     ) -> Result<Arc<StoredObject>, Status> {
         let parent = self.require_current(def, namespace, name).await?;
-        stored(view(self.served_object(def, &parent)?.as_ref())?)
+        stored(view(def, self.served_object(def, &parent).await?.as_ref())?)
     }
 
     /// Writes the Scale of an object.
@@ -153,7 +190,7 @@ impl Registry {
             let scale = match patch {
                 None => document.clone(),
                 Some(patch) => {
-                    let mut scale = view(current.object.as_ref())?;
+                    let mut scale = view(def, current.object.as_ref())?;
                     match patch {
                         Patch::Json(_) => patches::json::apply(&mut scale, document.clone())?,
                         // A Scale has no lists: the three say the same.
@@ -186,6 +223,6 @@ impl Registry {
         };
         let written = self.write(caller, update).await?;
         let object = written.object.object(def.strategy.as_ref()).map_err(Status::internal)?;
-        Ok(Written { object: stored(view(object.as_ref())?)?, created: false })
+        Ok(Written { object: stored(view(def, object.as_ref())?)?, created: false })
     }
 }

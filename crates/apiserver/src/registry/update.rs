@@ -152,7 +152,7 @@ impl Registry {
                     .create_object(caller, def, namespace, object, update.options, update.tracked)
                     .await;
             };
-            let before = Current { object: self.served_object(def, &stored)?, stored };
+            let before = Current { object: self.served_object(def, &stored).await?, stored };
             let new = (update.make)(self, Some(&before))?;
             let conditional = Self::check_version(&update, new.as_ref(), &before)?;
             match self.attempt(caller, &update, new, &before).await? {
@@ -252,13 +252,13 @@ impl Registry {
     ) -> Result<Committed, Status> {
         let def = update.def;
         let key = storage::key(&def.storage, update.namespace, update.name);
-        let value = self.stored_bytes(def, new.as_mut())?;
+        let value = self.stored_bytes(def, new.as_mut()).await?;
         let is_same =
             value == *before.stored.raw() || managed::differs_in_times(new.as_mut(), before.object.as_ref());
         if is_same && !self.feed.store().stale(&key) {
             // Nothing changed: upstream does not write either, so the resource version stays; unless the value is
             // encrypted with an old key.
-            return Ok(Committed::Done(self.served(def, &before.stored)?));
+            return Ok(Committed::Done(self.served(def, &before.stored).await?));
         }
         if update.options.dry_run {
             new.meta_mut().resource_version = Some(before.stored.revision().to_string());

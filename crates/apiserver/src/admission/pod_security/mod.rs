@@ -1,9 +1,10 @@
 //! PodSecurity: the Pod Security Standards, as the labels of a namespace ask for them.
 //!
-//! Source: "Pod Security Standards" and "Pod Security Admission". Deliberately absent: exemptions (they need a
-//! configuration file) and the rules of earlier versions: every version label means the rules of this one.
+//! Source: "Pod Security Standards" and "Pod Security Admission". Deliberately absent: the rules of
+//! earlier versions: every version label means the rules of this one.
 
 mod baseline;
+mod exemptions;
 mod policy;
 mod restricted;
 mod violations;
@@ -17,26 +18,42 @@ use api::k8s_openapi::api::batch::v1::{CronJob, Job};
 use api::k8s_openapi::api::core::v1::{
     Namespace, Pod, PodSpec, PodTemplate, PodTemplateSpec, ReplicationController,
 };
-use api::{Kind, Object};
+use api::{Kind, Object, StoredObject};
 use async_trait::async_trait;
+use exemptions::Settings;
 use machinery::{FieldErrors, GroupKind, Status};
 use policy::{Level, Policy};
+use serde_json::Value;
+use std::sync::Arc;
 
 pub(super) struct PodSecurity {
     context: Context,
+    settings: Settings,
 }
 
 /// Pods of a namespace that are looked at when its level rises.
 const PODS_SHOWN: usize = 3000;
 
 impl PodSecurity {
-    pub(super) fn new(context: &Context) -> Self {
-        Self { context: context.clone() }
+    pub(super) fn new(context: &Context, configuration: Option<&Value>) -> Result<Self, Status> {
+        Ok(Self { context: context.clone(), settings: Settings::read(configuration)? })
+    }
+
+    /// Whether the standards do not concern the request; the audit log says why.
+    fn exempts(&self, request: &AdmissionRequest, spec: &PodSpec) -> bool {
+        let class = text(&spec.runtime_class_name);
+        let why = self.settings.exempts(&request.user.name, &request.namespace, class);
+        if let Some(why) = why {
+            crate::audit::annotate("pod-security.kubernetes.io/exempt", || why.to_owned());
+        }
+        why.is_some()
     }
 
     async fn policy(&self, name: &str) -> Result<Policy, Status> {
         let found = namespace(&self.context, name).await?;
-        Ok(found.map(|found| Policy::of(found.meta().labels.as_ref())).unwrap_or_default())
+        let of =
+            |found: Arc<StoredObject>| Policy::with(found.meta().labels.as_ref(), &self.settings.defaults);
+        Ok(found.map(of).unwrap_or_default())
     }
 
     async fn check_pod(&self, request: &mut AdmissionRequest) -> Result<(), Status> {
@@ -47,6 +64,9 @@ impl PodSecurity {
         };
         let old = request.old.as_deref().and_then(|o| o.downcast_ref::<Pod>()).and_then(|p| p.spec.as_ref());
         if request.operation == Operation::Update && old.is_some_and(|old| !matters(&spec, old)) {
+            return Ok(());
+        }
+        if self.exempts(request, &spec) {
             return Ok(());
         }
         let policy = self.policy(&request.namespace).await?;
@@ -64,7 +84,7 @@ impl PodSecurity {
             return Ok(());
         };
         let old = request.old.as_deref().and_then(template).and_then(|t| t.spec.as_ref());
-        if old == Some(&spec) {
+        if old == Some(&spec) || self.exempts(request, &spec) {
             return Ok(());
         }
         let policy = self.policy(&request.namespace).await?;
@@ -79,15 +99,18 @@ impl PodSecurity {
         let old = request.old.as_deref().and_then(|o| o.downcast_ref::<Namespace>());
         let mut errors = FieldErrors::new();
         policy::validate(new.metadata.labels.as_ref(), &mut errors);
-        let before = old.map(|old| Policy::of(old.metadata.labels.as_ref())).unwrap_or_default();
+        let before = old
+            .map(|old| Policy::with(old.metadata.labels.as_ref(), &self.settings.defaults))
+            .unwrap_or_default();
         if !errors.is_empty() {
             // What was wrong before may stay, so that the rest of the namespace can be changed.
             let unchanged = old.is_some_and(|old| old.metadata.labels == new.metadata.labels);
             let kind = GroupKind::new("", Namespace::KIND);
             return if unchanged { Ok(()) } else { Err(Status::invalid(&kind, &request.name, &errors)) };
         }
-        let policy = Policy::of(new.metadata.labels.as_ref());
-        if request.operation != Operation::Update || policy.enforce.level <= before.enforce.level {
+        let policy = Policy::with(new.metadata.labels.as_ref(), &self.settings.defaults);
+        let exempt = self.settings.exempts("", text(&new.metadata.name), "").is_some();
+        if request.operation != Operation::Update || policy.enforce.level <= before.enforce.level || exempt {
             return Ok(());
         }
         let warnings = self.existing(text(&new.metadata.name), &policy).await?;

@@ -74,21 +74,28 @@ fn valid_version(text: &str) -> bool {
 }
 
 impl Policy {
-    /// Reads labels; an enforced level that cannot be read is `restricted`, to be safe.
+    /// Reads labels where there are no other defaults.
     pub(super) fn of(labels: Option<&Labels>) -> Self {
-        let read = |mode: &str, broken: Level| {
+        Self::with(labels, &Self::default())
+    }
+
+    /// Reads labels; an enforced level that cannot be read is `restricted`, to be safe.
+    pub(super) fn with(labels: Option<&Labels>, defaults: &Self) -> Self {
+        let read = |mode: &str, broken: Level, default: &Versioned| {
             let label = |suffix: &str| labels.and_then(|l| l.get(&format!("{PREFIX}{mode}{suffix}")));
             let level = match label("") {
-                None => Level::Privileged,
+                None => default.level,
                 Some(text) => Level::parse(text).unwrap_or(broken),
             };
-            let version = label("-version").filter(|v| valid_version(v)).map_or("latest", String::as_str);
+            let version = label("-version")
+                .filter(|v| valid_version(v))
+                .map_or(default.version.as_str(), String::as_str);
             Versioned { level, version: version.to_owned() }
         };
         let mut policy = Self {
-            enforce: read("enforce", Level::Restricted),
-            audit: read("audit", Level::Privileged),
-            warn: read("warn", Level::Privileged),
+            enforce: read("enforce", Level::Restricted, &defaults.enforce),
+            audit: read("audit", Level::Privileged, &defaults.audit),
+            warn: read("warn", Level::Privileged, &defaults.warn),
         };
         // Who enforces a level is also told when a workload's template breaks it.
         if labels.is_none_or(|l| !l.contains_key(&format!("{PREFIX}warn")))

@@ -58,7 +58,7 @@ async fn place(context: &Context, client: &WebhookClientConfig) -> Result<Place,
 }
 
 /// Posts `body` and returns the answer, or why there is none.
-pub(super) async fn post(
+pub(crate) async fn post(
     context: &Context,
     client: &WebhookClientConfig,
     body: Bytes,

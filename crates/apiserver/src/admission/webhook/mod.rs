@@ -8,6 +8,8 @@ mod call;
 mod hook;
 mod review;
 
+pub(crate) use call::post;
+
 use super::list;
 use crate::contract::{Admission, AdmissionRequest, Context, Operation};
 use api::Object;
