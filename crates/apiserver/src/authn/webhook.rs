@@ -33,12 +33,15 @@ pub struct TokenWebhook {
     pub ttl: Duration,
 }
 
+/// What the server said of a token, by the token's digest, and until when that holds.
+type Answers = HashMap<[u8; 32], (Instant, Option<Identified>)>;
+
 /// The authenticator.
 pub(super) struct Webhook {
     context: Context,
     settings: TokenWebhook,
     remote: Remote,
-    known: Mutex<HashMap<[u8; 32], (Instant, Option<Identified>)>>,
+    known: Mutex<Answers>,
 }
 
 impl Webhook {
