@@ -150,8 +150,7 @@ impl StoredObject {
     fn parse_meta(&self) -> ObjectMeta {
         let slim = self.slim();
         let end = value_end(&slim, self.splice_at - 1);
-        let mut meta: ObjectMeta =
-            serde_json::from_slice(&slim[self.splice_at - 1..end]).unwrap_or_default();
+        let mut meta: ObjectMeta = serde_json::from_slice(&slim[self.splice_at - 1..end]).unwrap_or_default();
         meta.resource_version = (self.revision > 0).then(|| self.revision.to_string());
         meta
     }

@@ -194,11 +194,7 @@ impl Graph {
     }
 
     /// These are all objects of a resource.
-    pub(super) fn reset(
-        &mut self,
-        resource: &Arc<Resource>,
-        objects: &[Arc<StoredObject>],
-    ) -> Vec<Task> {
+    pub(super) fn reset(&mut self, resource: &Arc<Resource>, objects: &[Arc<StoredObject>]) -> Vec<Task> {
         let uids = objects.iter().filter_map(|object| object.read_meta(|meta| meta.uid.clone()));
         let present: HashSet<String> = uids.collect();
         let known = self.by_resource.get(&resource.gvr);
