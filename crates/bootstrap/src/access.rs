@@ -2,6 +2,7 @@
 //!
 //! Deliberately absent: reading the files that they name, which the API server does.
 
+use crate::requests::RequestOptions;
 use anyhow::{Result, bail};
 use apiserver::Config;
 use apiserver::audit::{AuditWebhook, Batch, Feeding, LogFile, Mode, parse_duration};
@@ -124,6 +125,9 @@ pub struct AccessOptions {
     /// The rest of the audit webhook's flags.
     #[command(flatten)]
     pub audit_webhook: WebhookFeeding,
+    /// What becomes of requests that may be made.
+    #[command(flatten)]
+    pub requests: RequestOptions,
 }
 
 macro_rules! feeding {
@@ -201,7 +205,7 @@ macro_rules! feeding {
 feeding!(LogFeeding, "audit log", "audit-log");
 feeding!(WebhookFeeding, "audit webhook", "audit-webhook");
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(|| format!("{text:?} is no duration; write it as 30s, 5m or 1h30m"))
 }
 
@@ -217,6 +221,7 @@ impl AccessOptions {
             .map(|file| EncryptionConfig { file, reload: self.encryption_provider_config_automatic_reload });
         self.apply_authentication(config)?;
         self.apply_authorization(config)?;
+        self.requests.apply(config)?;
         self.apply_audit(config)
     }
 

@@ -20,6 +20,7 @@ mod pod_network;
 pub mod preflight;
 pub mod progress;
 mod readiness;
+pub mod requests;
 pub mod server;
 pub mod status;
 pub mod store;
