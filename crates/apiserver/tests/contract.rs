@@ -28,8 +28,10 @@ fn object(def: &ResourceDef) -> Option<Value> {
 fn settled(definition: &StoredObject) -> bool {
     let value: Value = serde_json::from_slice(&definition.to_json()).unwrap_or_default();
     let conditions = value.pointer("/status/conditions").and_then(Value::as_array);
-    let written =
-        |c: &Value| (c["type"] == "Established" && c["status"] == "True") || c["type"] == "Dangling";
+    let written = |c: &Value| {
+        let any = c["type"] == "Dangling" || c["type"] == "Available";
+        any || (c["type"] == "Established" && c["status"] == "True")
+    };
     conditions.is_some_and(|all| all.iter().any(written))
 }
 
@@ -52,8 +54,9 @@ async fn run(api: &dyn Transport, def: &Arc<ResourceDef>) -> Result<(), String> 
     let bytes = |value: &Value| bytes::Bytes::from(value.to_string());
     let mut made = api.create(&all, bytes(&body), &write).await.map_err(say("create"))?;
     let mut seen: Vec<&str> = Vec::new();
-    // The server itself writes the status of definitions and flow schemas; from then on they are still.
-    while ["CustomResourceDefinition", "FlowSchema"].contains(&def.gvk.kind.as_ref()) && !settled(&made) {
+    // The server itself writes the status of these; from then on they are still.
+    let watched = ["APIService", "CustomResourceDefinition", "FlowSchema"];
+    while watched.contains(&def.gvk.kind.as_ref()) && !settled(&made) {
         match tokio::time::timeout(Duration::from_secs(10), watch.next()).await {
             Ok(Some(Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)))) => {
                 seen.push(if seen.is_empty() { "ADDED" } else { "MODIFIED" });

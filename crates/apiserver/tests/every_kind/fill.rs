@@ -33,6 +33,7 @@ const LEFT_OUT: &[&str] = &[
     "resourceClaims",
     "volumeAttributesClassName",
     "schedulingGroup",
+    "x-kubernetes-validations",
 ];
 /// Pod specs are grown in Pod itself; elsewhere they stay small.
 const LEFT_SMALL: &[&str] = &["PodTemplateSpec"];
@@ -265,12 +266,17 @@ fn primitives(primitive: Primitive, name: &str, seed: usize) -> Vec<Value> {
             all.extend(texts(&["example.com/a", "a.example.com", "A", "a"]));
             if lower.contains("path") {
                 all.extend(texts(&["/a", "a"]));
-            } else if lower.ends_with("expression") {
-                all.push(json!("true"));
             }
             let len = all.len();
             if seed % 2 == 1 && len > 1 {
                 all.swap(len - 1, len - 2);
+            }
+            // What the server compiles, and what it has a list for.
+            match name {
+                "expression" => all.push(json!("true")),
+                "messageExpression" | "valueExpression" => all.push(json!("'a'")),
+                "reason" => all.push(json!("Forbidden")),
+                _ => {}
             }
             all
         }

@@ -99,6 +99,7 @@ impl<'a> Kind<'a> {
         match self.def.gvk.kind.as_ref() {
             "CustomResourceDefinition" => Some("Established"),
             "FlowSchema" => Some("Dangling"),
+            "APIService" => Some("Available"),
             _ => None,
         }
     }
@@ -117,8 +118,8 @@ impl<'a> Kind<'a> {
                 let value: Value = serde_json::from_slice(&object.to_json()).unwrap();
                 let conditions = value.pointer("/status/conditions").and_then(Value::as_array);
                 if conditions.is_some_and(|all| {
-                    // A definition may be refused for a moment; what dangles is as good as what does not.
-                    let holds = |c: &Value| c["status"] == "True" || condition == "Dangling";
+                    // A definition may be refused for a moment; of others any answer is the last.
+                    let holds = |c: &Value| c["status"] == "True" || condition != "Established";
                     all.iter().any(|c| c["type"] == condition && holds(c))
                 }) {
                     return Ok(value);

@@ -314,7 +314,7 @@ impl Replay<'_> {
                 self.log_revision = Some(*revision);
             }
             Record::Commit { revision, changes } => {
-                if self.log_revision.is_none_or(|reached| reached + 1 != *revision) {
+                if self.log_revision.is_none_or(|reached| reached.checked_add(1) != Some(*revision)) {
                     return Err("commits are missing before this one");
                 }
                 self.log_revision = Some(*revision);
@@ -329,6 +329,9 @@ impl Replay<'_> {
             Record::Compact { revision } => {
                 if *revision > self.state.view.revision.max(self.base) {
                     return Err("a compaction of the future");
+                }
+                if *revision < 1 {
+                    return Err("a compaction before the first revision");
                 }
                 self.history.compact(*revision);
                 for changes in self.history.pop(revision - 1, usize::MAX) {

@@ -316,7 +316,7 @@ mod tests {
         for (bad, why) in [
             ("jwt: [{issuer: {url: 'http://a', audiences: [x]}}]".to_owned(), "scheme must be https"),
             ("jwt: [{issuer: {url: 'https://a'}}]".to_owned(), "jwt[0].issuer.audiences: Required"),
-            ("jwt: [{issuer: {url: 'https://a', audiences: [x, y]}}]".to_owned(), "must be MatchAny"),
+            ("jwt: [{issuer: {url: 'https://a', audiences: [x, z]}}]".to_owned(), "must be MatchAny"),
             (format!("jwt: [{{{issuer}}}]"), "claim or expression is required"),
             (
                 format!("jwt: [{{{issuer}, claimMappings: {{username: {{claim: sub}}}}}}]"),

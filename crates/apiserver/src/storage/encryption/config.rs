@@ -193,14 +193,14 @@ resources:
         };
         let short = STANDARD.encode("sixteen-bytes!!");
         let error = bad(&format!(
-            "[{{resources: [a], providers: [{{aescbc: {{keys: [{{name: n, secret: {short}}}]}}}}]}}]"
+            "[{{resources: [a], providers: [{{aescbc: {{keys: [{{name: k, secret: {short}}}]}}}}]}}]"
         ));
         assert!(error.contains("must have 16, 24 or 32 bytes"), "{error}");
         assert!(!error.contains(&short), "secrets are not told");
         assert!(bad("[{resources: ['pods.*'], providers: [{identity: {}}]}]").contains("any group"));
         assert!(bad("[{resources: [a], providers: [{identity: {}, kms: {}}]}]").contains("exactly one"));
         assert!(
-            bad("[{resources: [a], providers: [{kms: {name: n, endpoint: 'unix:///x'}}]}]").contains("KMSv1")
+            bad("[{resources: [a], providers: [{kms: {name: k, endpoint: 'unix:///x'}}]}]").contains("KMSv1")
         );
     }
 }

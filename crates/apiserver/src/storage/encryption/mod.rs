@@ -57,10 +57,18 @@ struct Encrypted {
     shared: Arc<Shared>,
 }
 
+/// How a value is stored.
+struct Used {
+    /// When it was written: older versions, which watches and transactions show too, say nothing new.
+    revision: Revision,
+    /// The key's name; `None` is plaintext.
+    key: Option<Arc<str>>,
+}
+
 struct Shared {
     providers: ArcSwap<Providers>,
-    /// The key that each value was encrypted with, as last seen; `None` is plaintext.
-    used: Mutex<HashMap<Bytes, Option<Arc<str>>>>,
+    /// What the newest value of each key was encrypted with, as far as it was seen.
+    used: Mutex<HashMap<Bytes, Used>>,
     /// Groups without a dot in their name; any other first part of a key without one is a core resource.
     groups: HashSet<String>,
     /// Core resources.
@@ -117,11 +125,24 @@ impl Shared {
         self.core.contains(first).then_some(("", first))
     }
 
-    fn remember(&self, key: &Bytes, used: Option<Arc<str>>) {
-        // A slice would keep all of the message that it came in.
-        self.used.lock().insert(Bytes::copy_from_slice(key), used);
+    fn remember(&self, key: &[u8], revision: Revision, name: Option<Arc<str>>) {
+        let mut used = self.used.lock();
+        match used.get_mut(key) {
+            Some(known) if known.revision > revision => {}
+            Some(known) => *known = Used { revision, key: name },
+            // A slice would keep all of the message that it came in.
+            None => _ = used.insert(Bytes::copy_from_slice(key), Used { revision, key: name }),
+        }
     }
 
+    fn forget(&self, key: &[u8], revision: Revision) {
+        let mut used = self.used.lock();
+        if used.get(key).is_some_and(|known| known.revision <= revision) {
+            used.remove(key);
+        }
+    }
+
+    /// The value as it is to be stored.
     async fn encrypt(&self, key: &Bytes, plain: Bytes) -> Result<Bytes, StoreError> {
         let providers = self.providers.load_full();
         let Some(chain) = self.resource(key).and_then(|(group, resource)| providers.of(group, resource))
@@ -136,7 +157,8 @@ impl Shared {
         Ok(value.into())
     }
 
-    async fn decrypt(&self, key: &Bytes, value: Bytes) -> Result<Bytes, StoreError> {
+    /// The value of `key` that was written at `revision`, in plaintext.
+    async fn decrypt(&self, key: &Bytes, revision: Revision, value: Bytes) -> Result<Bytes, StoreError> {
         if value.is_empty() {
             return Ok(value);
         }
@@ -146,7 +168,7 @@ impl Shared {
         if !value.starts_with(MARK) {
             if chain.is_empty() || chain.iter().any(Option::is_none) {
                 if !chain.is_empty() {
-                    self.remember(key, None);
+                    self.remember(key, revision, None);
                 }
                 return Ok(value);
             }
@@ -160,7 +182,7 @@ impl Shared {
             let Some(data) = value.strip_prefix(provider.prefix()) else { continue };
             match provider.decrypt(data, key).await {
                 Ok((plain, used)) => {
-                    self.remember(key, Some(used));
+                    self.remember(key, revision, Some(used));
                     return Ok(plain.into());
                 }
                 Err(why) => bad = Some(why),
@@ -170,13 +192,13 @@ impl Shared {
     }
 
     async fn open(&self, mut kv: KeyValue) -> Result<KeyValue, StoreError> {
-        kv.value = self.decrypt(&kv.key, kv.value).await?;
+        kv.value = self.decrypt(&kv.key, kv.mod_revision, kv.value).await?;
         Ok(kv)
     }
 
     async fn open_range(&self, mut range: Range) -> Result<Range, StoreError> {
         for kv in &mut range.kvs {
-            kv.value = self.decrypt(&kv.key, std::mem::take(&mut kv.value)).await?;
+            kv.value = self.decrypt(&kv.key, kv.mod_revision, std::mem::take(&mut kv.value)).await?;
         }
         Ok(range)
     }
@@ -187,12 +209,28 @@ impl Shared {
                 event.previous = Some(self.open(previous).await?);
             }
             if event.kind == EventKind::Delete {
-                self.used.lock().remove(&event.kv.key);
+                self.forget(&event.kv.key, event.kv.mod_revision);
             } else {
-                event.kv.value = self.decrypt(&event.kv.key, std::mem::take(&mut event.kv.value)).await?;
+                let kv = &mut event.kv;
+                kv.value = self.decrypt(&kv.key, kv.mod_revision, std::mem::take(&mut kv.value)).await?;
             }
         }
         Ok(commit)
+    }
+
+    /// The keys that are written, and what their values are encrypted with: its writer need not wait for the watch to
+    /// know that a value is as it should be.
+    fn written(&self, ops: &[Op]) -> Vec<(Bytes, Option<Arc<str>>)> {
+        let providers = self.providers.load();
+        let of = |key: &Bytes| {
+            let (group, resource) = self.resource(key)?;
+            Some(providers.of(group, resource)?.first()?.as_ref().map(|provider| provider.id()))
+        };
+        let puts = ops.iter().filter_map(|op| match op {
+            Op::Put { key, .. } => Some((key.clone(), of(key)?)),
+            _ => None,
+        });
+        puts.collect()
     }
 
     async fn close_ops(&self, ops: &mut [Op]) -> Result<(), StoreError> {
@@ -235,7 +273,13 @@ impl Store for Encrypted {
         }
         self.shared.close_ops(&mut txn.success).await?;
         self.shared.close_ops(&mut txn.failure).await?;
+        let written = self.shared.written(&txn.success);
         let mut result = self.below.txn(txn).await?;
+        if result.succeeded {
+            for (key, name) in written {
+                self.shared.remember(&key, result.revision, name);
+            }
+        }
         for answer in &mut result.results {
             match answer {
                 OpResult::Put(previous) => {
@@ -245,7 +289,10 @@ impl Store for Encrypted {
                 }
                 OpResult::Delete(removed) => {
                     for kv in removed {
-                        kv.value = self.shared.decrypt(&kv.key, std::mem::take(&mut kv.value)).await?;
+                        kv.value = self
+                            .shared
+                            .decrypt(&kv.key, kv.mod_revision, std::mem::take(&mut kv.value))
+                            .await?;
                     }
                 }
                 OpResult::Range(range) => *range = self.shared.open_range(std::mem::take(range)).await?,
@@ -296,6 +343,6 @@ impl Store for Encrypted {
         let Some((group, resource)) = self.shared.resource(key) else { return false };
         let Some(chain) = providers.of(group, resource) else { return false };
         let wanted = chain.first().and_then(Option::as_ref).map(|provider| provider.id());
-        self.shared.used.lock().get(key).is_some_and(|used| *used != wanted)
+        self.shared.used.lock().get(key).is_some_and(|used| used.key != wanted)
     }
 }
